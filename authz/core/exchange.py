@@ -1,12 +1,12 @@
-"""Token exchange (RFC 8693): another token for the upstream, which an issuer gives for the caller's.
+"""Token exchange (RFC 8693): an issuer issues a token for the upstream in exchange for the caller's.
 
 Rules of this file:
 1. A token is sent to a server only if its issuer is one of those whose tokens are for that server.
-2. A need contains a digest of the token, of what is asked for, and of the configured server and client: an answer is
-   never used for another of these.
+2. A need contains a digest of the token, of what is requested, and of the configured server and client: a cached answer
+   is never used for another of these.
 3. A server that refuses the caller's token denies the request; only a server that cannot answer is worth another try.
-4. An exchanged token is checked for its end in each decision. One that is used shortly before its end is renewed
-   meanwhile, so that no caller waits for the next one.
+4. The expiry of an exchanged token is checked in each decision. One that is used shortly before it expires is renewed
+   in the background, so that no caller waits for the next one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from authz.core.minting import MIN_REMAINING_SECONDS, ScopeClaim, scopes_for, wa
 from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
 
-EXCHANGED: Final = "exchanged token"  # the kind of a need for a token that an issuer gives for the caller's
+EXCHANGED: Final = "exchanged token"  # the kind of a need for a token that an issuer issues for the caller's
 
 
 class TokenType(StrEnum):
@@ -56,7 +56,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """A token for the upstream, and its end, if that is known; from *renew* on it is replaced. In Unix time."""
+    """A token for the upstream. It *expires*, if that is known, and is renewed from *renew* on; both in Unix time."""
 
     text: str = field(repr=False)
     expires: float | None
@@ -65,7 +65,7 @@ class Exchanged:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRefused:
-    """The server gives no token for the caller's: *why* is its error. If *invalid*, it does not accept that one."""
+    """The server issues no token: *why* is its error. *invalid* means that it rejects the caller's token."""
 
     why: str
     invalid: bool
@@ -73,7 +73,7 @@ class ExchangeRefused:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """What is asked for: a token for *audiences* with *scope*, for the token *subject*."""
+    """What is requested: a token for *audiences* with *scope*, in exchange for the token *subject*."""
 
     subject: str = field(repr=False)
     audiences: tuple[str, ...]
@@ -102,19 +102,18 @@ def exchange(rules: Exchange, caller: Caller, now: float, facts: Facts) -> tuple
             return None, (need,)
 
 
-def read_request(sent: str) -> ExchangeRequest:
-    """Read what a need for an exchanged token sends."""
-    members: Mapping[str, object] = json.loads(sent)
+def read_request(payload: str) -> ExchangeRequest:
+    """Read the payload of a need for an exchanged token."""
+    members: Mapping[str, object] = json.loads(payload)
     audiences = members["audiences"]
-    listed = tuple(str(each) for each in audiences) if isinstance(audiences, list) else ()
-    return ExchangeRequest(str(members["subject"]), listed, str(members["scope"]))
+    names = tuple(map(str, audiences)) if isinstance(audiences, list) else ()
+    return ExchangeRequest(str(members["subject"]), names, str(members["scope"]))
 
 
 def _make_need(rules: Exchange, caller: Caller) -> Need:
     audiences = caller.rule.upstream_audiences or rules.audiences
     scope = scopes_for(rules.scope, caller.claims, wanted_scopes(caller.rule))
-    decisive = json.dumps([rules.source, audiences, scope, caller.issuer.name])
-    digest = sha256(decisive.encode())
+    digest = sha256(json.dumps([rules.source, audiences, scope, caller.issuer.name]).encode())
     digest.update(b"\0" + caller.token.encode())
-    sent = json.dumps({"subject": caller.token, "audiences": audiences, "scope": scope})
-    return Need(EXCHANGED, rules.issuer, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE, sent)
+    payload = json.dumps({"subject": caller.token, "audiences": audiences, "scope": scope})
+    return Need(EXCHANGED, rules.issuer, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE, payload)

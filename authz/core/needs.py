@@ -15,9 +15,9 @@ from authz.core.reasons import Reason
 from authz.core.record import hashed_record
 
 KEY: Final = "key"  # kind of a need for a key that the issuer may have published recently
-PROOF: Final = "proof"  # kind of a need to know whether a proof was used before; `sent` is "until thumbprint"
+PROOF: Final = "proof"  # kind of a need to know whether a proof was used before; `payload` is "until thumbprint"
 MAX_ROUNDS: Final = 6
-"""How often one decision may wait for facts. All needs of a decision are one round; six of them depend on each other:
+"""How often one decision may wait for facts. All needs of a decision are one round; six rounds depend on each other:
 
 1. A key that may be new. No issuer is asked about a token before its signature verifies: anyone could forge thousands.
 2. Introspection and status list, together. A revoked token causes no question to a risk engine, which may cost money.
@@ -26,9 +26,9 @@ MAX_ROUNDS: Final = 6
 5. The token for the upstream: none is minted or exchanged for a request that is denied.
 6. The use of a proof, which uses it up: if a fact were missing after that, the client could not repeat its request.
 
-To join two of them would give up what is said of the later one. A request has no more rounds than needs that no cache
-answers, usually none. A status list or a signed response under yet another new key needs one more round; if that is the
-seventh, the denial is retryable, and the repeated request finds the facts in the caches.
+Merging two rounds would lose what the list promises of the later one. A request has no more rounds than needs that no
+cache answers, usually none. A status list or a signed response under yet another new key needs one more round; if that
+is the seventh, the denial is retryable, and the repeated request finds the facts in the caches.
 """
 CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 
@@ -38,27 +38,28 @@ class Need:
     """One fact that is missing.
 
     *kind* selects the lane that can answer it, and *source* is the configured name of the issuer or other source.
-    *asked* identifies the question: for a key it is the key id, or None if the token names none; for other kinds a
-    digest of all that decides the answer. *sent* is what the source receives: a token, for example. Without an answer
-    in time, a denial has the reason *unanswered* instead; but if the need is *optional*, the request is decided once
-    more with Unanswered as the fact. A need that *renews* is for a fact that is known, and soon expires.
+    *identifier* tells it from other needs: for a key it is the key id, or None if the token has none; for most other
+    kinds it is a digest of all that decides the answer. *payload* is what the source receives: a token, for example.
+    Without an answer in time, a denial has the reason *unanswered* instead; but if the need is *optional*, the request
+    is decided once more with Unanswered as the fact. A need that *renews* is for a known fact that expires soon.
     """
 
     kind: str
     source: str
-    asked: str | None = field(repr=False)  # untrusted text of a token
+    identifier: str | None = field(repr=False)  # untrusted text of a token
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
-    sent: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
+    payload: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
     optional: bool = field(default=False, compare=False)
     renews: bool = field(default=False, compare=False)
 
     @property
-    def bare(self) -> Need:
-        """The same need without what is sent."""
-        return Need(self.kind, self.source, self.asked, self.unanswered, optional=self.optional)
+    def without_payload(self) -> Need:
+        """The same need, without its payload."""
+        return Need(self.kind, self.source, self.identifier, self.unanswered, optional=self.optional)
 
 
-# Not `()`: where that is assigned to an attribute, compiled code raises TypeError for what it holds after a call.
+# Not a literal `()`: mypy narrows an attribute that it is assigned to, and code compiled by mypyc raises TypeError if a
+# call has added needs since.
 NO_NEEDS: Final[tuple[Need, ...]] = ()
 
 
@@ -73,8 +74,7 @@ class KeySearched:
 class Unanswered:
     """Returned instead of a fact that cannot be had now, for the reason *why*: waiting does not help.
 
-    *absent* means that the source does not answer at all, whatever it is asked: the question is not the cause, and no
-    limit of ours.
+    *absent* means that the source does not answer at all. Neither this question nor a limit of ours is the cause.
     """
 
     why: str

@@ -3,12 +3,12 @@
 Rules of this file:
 1. Risk is checked after everything else that is local, and only for rules that use it.
 2. Counts are of this process, and of the past: the request that is decided is not among them.
-3. A network is new for a subject that is known from others. Of a subject that is not known, none is new: after a start
-   every user would have to log in again.
+3. A network is new if its subject was seen before, and only in other networks. For a subject that was never seen, no
+   network is new: otherwise every user would have to log in again after a start.
 4. The engine is asked last, and only for a rule that reads its answer. Without an answer the request is denied, unless
-   the engine is not there at all, and the configuration says what that counts as. An error in answer to the question,
-   or a limit of ours, denies nevertheless: a client can cause it.
-5. A denial for the risk, or by a condition that reads it, counts as no failure: a client would keep itself out.
+   the engine is down and the configuration says what that counts as. An error in response to the question, or a limit
+   of ours, denies nevertheless: a client can cause it.
+5. A denial for the risk, or by a condition that reads it, is not counted as a failure: it would prolong itself.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.requirements import Params, RiskRequirement, check_condition, require_step_up
 
 RISK: Final = "risk"  # the kind of a need for an Assessment of the risk engine
-ENGINE: Final = "engine"  # of what a need of that kind is
-CLIENT: Final = "client"  # the kind of a need for a ClientHistory: `asked` is the network, a line feed, the subject
+ENGINE: Final = "engine"  # the source of a need of that kind
+CLIENT: Final = "client"  # the kind of a need for a ClientHistory; `identifier` is network, line feed and subject
 MAX_QUESTION_BYTES: Final = 65_536
 MAX_SUBJECT_CHARS: Final = 128  # of a name; longer ones are named by a digest
 
@@ -90,8 +90,8 @@ ASSESSMENT_FIELDS: Final = ("level", "score")
 class RiskEngine:
     """The risk engine: *source* is a digest of what else decides its answers, *headers* are those that it gets.
 
-    *networks* say which address a client has. *on_error* is what its absence counts as; without it the request is
-    denied as retryable.
+    *networks* say which address a client has. *on_error* is the assessment to use while the engine is down; without it
+    the request is denied as retryable.
     """
 
     source: str
@@ -137,7 +137,7 @@ def check_risk(
 
 
 def _require(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -> None:
-    """Deny what *failed*, unless the token proves the authentication that is the way out. Raises Rejected."""
+    """Deny if a check *failed*, unless the token proves the step-up authentication of the rule. Raises Rejected."""
     if not failed:
         return
     if wanted.step_up is None:
@@ -150,7 +150,7 @@ def _require(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -
 
 
 def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts: Facts) -> Assessment:
-    """Return what the engine says, or what its absence counts as; or name the need for it. Raises Rejected."""
+    """Return what the engine says, or `on_error` while it is down; or name the need for it. Raises Rejected."""
     if engine is None:
         raise Rejected(Reason.RISK_UNAVAILABLE, "no risk engine is configured: a snapshot that contradicts itself")
     request, claims = caller.request, caller.claims
@@ -161,12 +161,12 @@ def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts:
         "address": address_of(request, engine.networks),
         "headers": {name: request.headers[name] for name in engine.headers if name in request.headers},
     }
-    sent = json.dumps(question)
-    if len(sent) > MAX_QUESTION_BYTES:
+    payload = json.dumps(question)
+    if len(payload) > MAX_QUESTION_BYTES:
         raise Rejected(Reason.RISK_DENIED, f"no question to the risk engine: more than {MAX_QUESTION_BYTES} bytes")
-    digest = sha256(f"{engine.source}\0{sent}".encode()).hexdigest()
+    digest = sha256(f"{engine.source}\0{payload}".encode()).hexdigest()
     optional = engine.on_error is not None
-    need = Need(RISK, ENGINE, digest, Reason.RISK_UNAVAILABLE, sent, optional=optional)
+    need = Need(RISK, ENGINE, digest, Reason.RISK_UNAVAILABLE, payload, optional=optional)
     assessment = facts.get(need)
     if isinstance(assessment, Assessment):
         return assessment
@@ -177,7 +177,7 @@ def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts:
 
 
 def _explain_assessment(wanted: RiskRequirement, assessment: Assessment) -> Iterator[str]:
-    """Yield why the risk is not what the rule requires. An answer that lacks what the rule reads is not."""
+    """Yield why the risk is not what the rule requires. An answer without what the rule reads does not meet it."""
     score = assessment.score
     if wanted.max_score is not None and (score is None or score > wanted.max_score):
         given = "no score" if score is None else f"score {score:g}"

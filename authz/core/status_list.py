@@ -3,8 +3,8 @@
 Rules of this file:
 1. A list is a JWT of the type `statuslist+jwt`, signed by a key of the token's own issuer, or of keys that are for its
    lists only; its `sub` is the URI that the token names (section 8.3). It is verified in each decision, because keys
-   may be withdrawn; a list remembers which key has signed it.
-2. A list that cannot be had, or used, says nothing of a token: the request may be repeated, and is not allowed.
+   may be withdrawn; a list caches which key has signed it.
+2. A list that is unavailable or unusable says nothing about a token: the request is denied as retryable.
 3. The token chooses the URI, among those that are configured.
 4. An index beyond the list is an error, never VALID. Lists are inflated up to a bound: a few octets may become many.
 """
@@ -25,7 +25,7 @@ from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import UnverifiedToken, parse_token
 
-STATUS_LIST: Final = "status_list"  # the kind of a need for a list; `sent` is its URI
+STATUS_LIST: Final = "status_list"  # the kind of a need for a list; `payload` is its URI
 STALE_STATUS_LIST: Final = "stale_status_list"  # the kind of a need for a list that may be due for a refresh
 TYPE: Final = "statuslist+jwt"
 MAX_URI_CHARS: Final = 2048
@@ -33,7 +33,7 @@ MAX_INDEX: Final = 1 << 32
 VALID, INVALID, SUSPENDED = 0, 1, 2
 _BITS: Final = (1, 2, 4, 8)
 _NAMES: Final = {VALID: "VALID", INVALID: "INVALID", SUSPENDED: "SUSPENDED"}  # section 7.1
-_KEYS_REMEMBERED: Final = 16  # that have signed one list
+_MAX_CACHED_SIGNERS: Final = 16  # of one list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +69,10 @@ class StatusReference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StatusList:
-    """A list as its server sent it: *token* is not verified yet, nor that it is of *subject*.
+    """A list as its server sent it: neither the signature of *token* nor its *subject* is verified yet.
 
-    *issued* and *expires* are seconds since the epoch; *lifetime* is after how many seconds a fresh copy should be
-    fetched (`ttl`). *statuses* are packed, *bits* for each, the lowest first. *keys* are those for lists only, as they
+    *issued* and *expires* are seconds since the epoch; *lifetime* (`ttl`) is the age in seconds at which a copy should
+    be refreshed. *statuses* are packed, *bits* for each, the lowest first. *keys* are those for lists only, as they
     were when the list was fetched.
     """
 
@@ -98,7 +98,7 @@ class StatusList:
         return self.statuses[octet] >> place & (1 << self.bits) - 1
 
     def verify(self, issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
-        """Return the one of *keys* of the configured *issuer* that signed this list, whose *token* is given again.
+        """Return the key that signed this list, whose *token* is passed again, among *keys* of the issuer *issuer*.
 
         Raises Rejected(SIGNATURE_INVALID).
         """
@@ -106,7 +106,7 @@ class StatusList:
             if (issuer, key.thumbprint) in self._signers:
                 return key, Verified.CACHED
         key, verified = verify_by_keys(issuer, keys, token)
-        if len(self._signers) < _KEYS_REMEMBERED:
+        if len(self._signers) < _MAX_CACHED_SIGNERS:
             self._signers.add((issuer, key.thumbprint))
         return key, verified
 
@@ -209,5 +209,5 @@ def check_entry(listing: StatusList, reference: StatusReference, rules: StatusRu
 
 
 def unavailable(why: str) -> Rejected:
-    """Return the denial for a list that says nothing of a token."""
+    """Return the denial for a list that is unavailable or unusable."""
     return Rejected(Reason.REVOCATIONS_UNAVAILABLE, f"the status list of the token cannot be used: {why}")

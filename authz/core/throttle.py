@@ -23,9 +23,9 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.token import FoundToken, parse_token
 
-THROTTLE: Final = "throttle"  # the kind of a need to know whether a network is slowed down: `asked` is the network
+THROTTLE: Final = "throttle"  # the kind of a need to know whether a network is slowed down; `identifier` is the network
 ACCEPTED: Final = "accepted"  # the kind of a need to know whether a token or a subject was accepted before
-TOKEN: Final = "token"  # of what a need of that kind is
+TOKEN: Final = "token"  # the sources of a need of that kind: what was accepted
 SUBJECT: Final = "subject"
 _DIGEST_BYTES: Final = 12
 
@@ -99,14 +99,14 @@ def check_throttle(
 
 
 def digest_token(text: str) -> str:
-    """Return what a token is known by."""
+    """Return the digest by which an accepted token is remembered."""
     return _digest(text.encode("utf-8", "surrogatepass"))
 
 
 def digest_subject(members: Mapping[str, object], network: str) -> str | None:
-    """Return what a subject is known by in *network*; None if the token names none.
+    """Return the digest by which a subject is remembered in *network*; None if the token names none.
 
-    If a token has a session or a key, they are part of it, for other clients cannot guess them.
+    It includes the session and the key of the token, if there are any, because other clients cannot guess them.
     """
     named = [members.get(name) for name in ("sub", "client_id", "azp")]
     if not any(named):
@@ -116,7 +116,7 @@ def digest_subject(members: Mapping[str, object], network: str) -> str | None:
 
 
 def digest_owner(members: Mapping[str, object]) -> str:
-    """Return the subject of a token, the same in all networks and sessions."""
+    """Return a digest of the subject of a token, the same in all networks and sessions."""
     return _digest(json.dumps([members.get(name) for name in ("iss", "sub", "client_id", "azp")]).encode())
 
 

@@ -72,7 +72,7 @@ class FactCache:
         with self._write_lock:
             if taken <= self._max_bytes:
                 now = self._monotonic()
-                self._facts[need.bare] = _Entry(fact, now + seconds, taken, renewed=now)
+                self._facts[need.without_payload] = _Entry(fact, now + seconds, taken, renewed=now)
 
 
 def _size_of(entry: _Entry) -> float:

@@ -75,14 +75,14 @@ class ClientMemory:
 
     def _find_throttled(self, need: Need) -> Throttled | None:
         throttle = self._rules.throttle
-        seconds = 0.0 if throttle is None else self._networks.throttled_for(need.asked or "", throttle)
+        seconds = 0.0 if throttle is None else self._networks.throttled_for(need.identifier or "", throttle)
         return Throttled(seconds) if seconds > 0.0 else None
 
     def _find_accepted(self, need: Need) -> bool | None:
-        return self._accepted.knows(need.asked or "") or None
+        return self._accepted.knows(need.identifier or "") or None
 
     def _find_history(self, need: Need) -> ClientHistory:
-        network, _, subject = (need.asked or "").partition("\n")
+        network, _, subject = (need.identifier or "").partition("\n")
         of_network, of_subject = self._networks.get(network), self._subjects.get(subject)
         return ClientHistory(
             failures_1m=of_network.minute if of_network is not None else 0,

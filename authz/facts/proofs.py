@@ -97,7 +97,7 @@ class ProofMemory:
 
 def read_use(need: Need) -> tuple[float, str]:
     """Return until when a proof could be used, in seconds since the epoch, and the thumbprint of its key."""
-    until, _, thumbprint = need.sent.partition(" ")
+    until, _, thumbprint = need.payload.partition(" ")
     return float(until), thumbprint
 
 
@@ -111,12 +111,12 @@ class ProofLane:
 
     def recall(self, need: Need) -> ProofUse | None:
         """Return that a proof was used before, if it was: its request needs no other facts. Nothing is recorded."""
-        return ProofUse.REPLAYED if self._memory.was_used(need.asked or "") else None
+        return ProofUse.REPLAYED if self._memory.was_used(need.identifier or "") else None
 
     def find(self, need: Need) -> object:
         """Record the proof; return a ProofUse, or an Unanswered if the memory is full."""
         until, thumbprint = read_use(need)
-        return self._memory.record(need.asked or "", thumbprint, until)
+        return self._memory.record(need.identifier or "", thumbprint, until)
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
         """Do nothing but call *done*: `find` always answers."""

@@ -83,7 +83,7 @@ class ExchangeSource:
 
     def __call__(self, need: Need) -> Fact:
         """Exchange the token in *need*. Raises SourceError."""
-        asked = read_request(need.sent)
+        asked = read_request(need.payload)
         try:
             response = self._client.post(self._write(asked), accept="application/json")
         except SourceError as error:

@@ -165,4 +165,4 @@ class IntrospectionSource:
 
 
 def _write(need: Need) -> list[tuple[str, str]]:
-    return [("token", need.sent), ("token_type_hint", "access_token")]
+    return [("token", need.payload), ("token_type_hint", "access_token")]

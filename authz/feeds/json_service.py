@@ -60,7 +60,7 @@ class JsonSource:
 
 
 def _write(need: Need, credentials: Credentials) -> Post:
-    return Post(need.sent.encode(), {"content-type": "application/json", **credentials.headers})
+    return Post(need.payload.encode(), {"content-type": "application/json", **credentials.headers})
 
 
 def rejects_credentials(response: Response) -> bool:

@@ -92,7 +92,7 @@ class KeyLane:
         if known is None:
             return KEY_SEARCHED
         known.history.count_unknown_kid()
-        return known.search(need.asked)
+        return known.search(need.identifier)
 
     def ask(self, need: Need, done: Callable[[object], None]) -> None:
         """Start or join a refresh; call *done* with the result, once, on any thread. Never raises, never blocks.
@@ -112,7 +112,7 @@ class KeyLane:
 
 
 def _answer(known: KeyFeed, need: Need, done: Callable[[object], None]) -> None:
-    answer = known.search(need.asked, just_ended=True)
+    answer = known.search(need.identifier, just_ended=True)
     done(Unanswered("no refresh has searched for it yet") if answer is None else answer)
 
 

@@ -109,7 +109,7 @@ class StatusListSource:
 
     def __call__(self, need: Need) -> Fact:
         """Fetch the list that *need* asks for. Raises SourceError."""
-        uri = need.asked or ""
+        uri = need.identifier or ""
         before = self._cached.get(uri)
         if before is not None:
             self._put(uri, replace(before, due=self._monotonic() + _RETRY))
@@ -134,7 +134,7 @@ class StatusListSource:
 
     def is_due(self, need: Need) -> bool:
         """Return whether the list is in use, and should be fetched again. Takes no lock."""
-        cached = self._cached.get(need.asked or "")
+        cached = self._cached.get(need.identifier or "")
         return cached is not None and self._monotonic() >= cached.due
 
     def _headers(self, before: _CachedList | None) -> dict[str, str]:

@@ -82,7 +82,7 @@ class TokenReviewSource:
         self._poster.close()
 
     def _write(self, need: Need, credentials: Credentials) -> Post:
-        spec = {"token": need.sent, "audiences": list(self._audiences)}
+        spec = {"token": need.payload, "audiences": list(self._audiences)}
         body = json.dumps({"apiVersion": _API, "kind": _KIND, "spec": spec}).encode()
         return Post(body, {"content-type": "application/json", **credentials.headers})
 

@@ -88,16 +88,16 @@ class MintLane:
 
     def recall(self, need: Need) -> object | None:
         """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
-        asked = need.asked or ""
+        asked = need.identifier or ""
         if (kept := self._cache.get(asked)) is not None:
             self._observer.on_cache_hit()
             return kept
-        if not need.sent:
+        if not need.payload:
             for lane in self._remote().values():
                 if (fact := lane.recall(need)) is not None:
                     return fact
             return None
-        wanted = read_signing_request(need.sent)
+        wanted = read_signing_request(need.payload)
         signer = self._signers().get(wanted.terms.kid)
         if isinstance(signer, LocalSigner):
             return self._sign(asked, wanted, signer)
@@ -126,7 +126,7 @@ class MintLane:
         return 0.0 if lane is None else lane.max_wait(need)
 
     def _lane(self, need: Need) -> SourceLane | None:
-        return self._remote().get(read_signing_request(need.sent).terms.kid)
+        return self._remote().get(read_signing_request(need.payload).terms.kid)
 
     def _sign(self, asked: str, wanted: SigningRequest, signer: LocalSigner) -> object:
         try:
@@ -148,7 +148,7 @@ def remote_source(minter: Minter, signer: Signer) -> Callable[[Need], Fact]:
     """Return the source of a lane whose *signer* may block."""
 
     def answer(need: Need) -> Fact:
-        wanted = read_signing_request(need.sent)
+        wanted = read_signing_request(need.payload)
         try:
             minted = minter.mint(wanted, signer)
         except SigningUnavailable as error:

@@ -21,7 +21,7 @@ def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[
     """Return the lane to the PDPs of these *kinds*, by name, each of which gives the same *reply*."""
 
     def decide(need: Need) -> PdpAnswer | Unanswered:
-        said = reply(json.loads(need.sent)) if callable(reply) else reply
+        said = reply(json.loads(need.payload)) if callable(reply) else reply
         if said is None:
             return _UNREACHABLE
         try:

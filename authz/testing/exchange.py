@@ -16,7 +16,7 @@ def answer_exchange() -> dict[str, InstantLane]:
 
 
 def _exchange(need: Need) -> Exchanged:
-    asked = read_request(need.sent)
+    asked = read_request(need.payload)
     audience = asked.audiences[0] if len(asked.audiences) == 1 else list(asked.audiences)
     parts = ({"alg": "none"}, {"aud": audience, "scope": asked.scope})
     head, payload = (base64url.encode(json.dumps(part).encode()).decode() for part in parts)

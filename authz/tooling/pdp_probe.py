@@ -93,6 +93,6 @@ def _ask(pdp: Pdp, question: Mapping[str, object], auth: ClientAuth | None = Non
     """Raises SourceError."""
     source = make_pdp(pdp, auth=auth)
     try:
-        return source(Need(PDP, "", None, sent=json.dumps(question)))
+        return source(Need(PDP, "", None, payload=json.dumps(question)))
     finally:
         source.close()

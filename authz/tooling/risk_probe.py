@@ -85,7 +85,7 @@ def _ask(section: Risk, question: Mapping[str, object], auth: ClientAuth | None 
     """Raises SourceError."""
     source = make_risk(section, auth=auth)
     try:
-        value = source(Need(RISK, ENGINE, None, sent=json.dumps(question))).value
+        value = source(Need(RISK, ENGINE, None, payload=json.dumps(question))).value
     finally:
         source.close()
     if not isinstance(value, Assessment):

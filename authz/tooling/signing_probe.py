@@ -112,7 +112,7 @@ def _try_exchange(config: Config) -> ProbedSigning:
     sent = {"subject": _NEVER_ISSUED, "audiences": token.audience if token is not None else (), "scope": ""}
     source = make_exchange(config.issuers[exchange.issuer], exchange)
     try:
-        fact = source(Need(EXCHANGED, exchange.issuer, None, sent=json.dumps(sent)))
+        fact = source(Need(EXCHANGED, exchange.issuer, None, payload=json.dumps(sent)))
     except SourceError as error:
         if error.result == "bad_request":  # RFC 8693 section 2.2.2: invalid_request, for a token that is not valid
             return ProbedSigning(

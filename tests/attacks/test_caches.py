@@ -34,7 +34,7 @@ class Caches:
 
 def essence(decision: Decision) -> Decision:
     """Return the decision without what caches may change: a note, and the name under which a minted token is kept."""
-    needs = tuple(replace(need, asked=None) if need.kind == MINTED else need for need in decision.trail.needs)
+    needs = tuple(replace(need, identifier=None) if need.kind == MINTED else need for need in decision.trail.needs)
     return replace(decision, trail=replace(decision.trail, signature_cached=None, needs=needs))
 
 

@@ -143,9 +143,9 @@ def test_a_frozen_class_is_frozen_in_both_forms() -> None:
 
 def test_a_class_compares_hashes_and_looks_the_same_in_both_forms() -> None:
     """By the fields that its declaration names."""
-    need = Need("kind", "issuer", "asked", sent="secret")
-    assert need == dataclasses.replace(need, sent="other")
-    assert hash(need) == hash(need.bare)
+    need = Need("kind", "issuer", "asked", payload="secret")
+    assert need == dataclasses.replace(need, payload="other")
+    assert hash(need) == hash(need.without_payload)
     assert need != dataclasses.replace(need, source="other")
     assert repr(need).startswith("Need(kind='kind', source='issuer', unanswered=")
 

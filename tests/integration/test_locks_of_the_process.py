@@ -156,6 +156,6 @@ def test_no_check_waits_for_what_is_done_in_the_background(process: tuple[Proces
             assert isinstance(answer, bytes), f"{check[1]}: nothing was missing"
             assert told(answer) == reason
         proofs = sidecar.app._gatherer.lanes[PROOF]
-        need = Need(PROOF, "proofs", "a proof", sent=f"{time.time() + 60} thumbprint")
+        need = Need(PROOF, "proofs", "a proof", payload=f"{time.time() + 60} thumbprint")
         assert on_the_judging_thread(partial(proofs.find, need)) is ProofUse.FIRST
         assert on_the_judging_thread(partial(proofs.find, need)) is ProofUse.REPLAYED

@@ -68,7 +68,7 @@ def make_source(
 
 def need(question: object = QUESTION) -> Need:
     """A need for a decision."""
-    return Need(PDP, "policies", None, sent=question if isinstance(question, str) else json.dumps(question))
+    return Need(PDP, "policies", None, payload=question if isinstance(question, str) else json.dumps(question))
 
 
 def refuse(source: JsonSource) -> SourceError:

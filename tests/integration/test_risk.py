@@ -43,7 +43,7 @@ def make_source(url: str, **settings: Any) -> JsonSource:  # noqa: ANN401 - of t
 def ask(source: JsonSource) -> Fact | SourceError:
     """Ask, and return the fact or the failure."""
     try:
-        return source(Need(RISK, ENGINE, "digest", sent=QUESTION))
+        return source(Need(RISK, ENGINE, "digest", payload=QUESTION))
     except SourceError as error:
         return error
 

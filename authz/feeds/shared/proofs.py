@@ -41,7 +41,9 @@ class SharedProofs:
         until, _ = read_use(need)
         seconds = max(until - self._now(), 0.0) + MAX_CHECK_SECONDS  # clocks of replicas may differ by as much
         try:
-            created = self._state.create(self._state.key("proof", need.asked or ""), milliseconds=ceil(seconds * 1000))
+            created = self._state.create(
+                self._state.key("proof", need.identifier or ""), milliseconds=ceil(seconds * 1000)
+            )
         except SharedStateError as error:
             raise SourceError(error.result, str(error)) from error
         use = ProofUse.FIRST if created else ProofUse.REPLAYED
@@ -80,7 +82,7 @@ class SharedProofLane:
 
     def recall(self, need: Need) -> ProofUse | None:
         """Return that a proof was used before, if this process knows it: its request needs no other facts."""
-        return ProofUse.REPLAYED if self._used.was_used(need.asked or "") else None
+        return ProofUse.REPLAYED if self._used.was_used(need.identifier or "") else None
 
     def find(self, need: Need) -> object | None:
         """Return an answer only while the circuit breaker is open: nothing else is known without asking."""
@@ -99,7 +101,7 @@ class SharedProofLane:
         if fact is ProofUse.REPLAYED and self._falls_back:
             return fact  # the check that was the first may not be noted yet, and must not find this
         until, thumbprint = read_use(need)
-        remembered = self._used.record(need.asked or "", thumbprint, until)
+        remembered = self._used.record(need.identifier or "", thumbprint, until)
         if not self._falls_back:
             return fact
         if is_known:  # while the shared state did not answer, the proof may have been used here

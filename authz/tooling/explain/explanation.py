@@ -114,7 +114,7 @@ class Explanation:
                 for line in self.lines
             ],
             "needs": [
-                {"kind": each.need.kind, "of": each.need.source, "asked": each.need.asked, "answer": each.answer}
+                {"kind": each.need.kind, "of": each.need.source, "asked": each.need.identifier, "answer": each.answer}
                 | ({"question": each.question} if each.question else {})
                 for each in self.needs
             ],

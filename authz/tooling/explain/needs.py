@@ -36,7 +36,7 @@ class AnsweredNeed:
     @property
     def question(self) -> str:
         """The question, if it is of a kind that contains no token; otherwise ""."""
-        sent = self.need.sent if self.need.kind in _WITHOUT_TOKEN else ""
+        sent = self.need.payload if self.need.kind in _WITHOUT_TOKEN else ""
         return printable(sent, MAX_QUESTION_CHARS) or ""
 
 
@@ -74,7 +74,7 @@ def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
     if exchange is None:
         return None, "not configured"
     source = make_exchange(config.issuers[exchange.issuer], exchange)
-    asked = read_request(need.sent)
+    asked = read_request(need.payload)
     wanted = f"for {', '.join(asked.audiences)}, with scope {asked.scope or '(none)'}"
     try:
         fact = source(need)
@@ -95,9 +95,9 @@ def with_key(snapshot: Snapshot, config: Config) -> Snapshot:
 
 def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     """Return a token in name only, and the claims that a running sidecar would sign."""
-    if not need.sent:
+    if not need.payload:
         return None, "not signed here"
-    wanted = read_signing_request(need.sent)
+    wanted = read_signing_request(need.payload)
     ends = at + wanted.terms.lifetime
     if wanted.not_after is not None:
         ends = min(ends, wanted.not_after)

@@ -47,28 +47,28 @@ def test_what_is_asked_for() -> None:
     snapshot = exchanging(make_snapshot(replace(READ, upstream_audiences=("billing",))))
     asked = need(snapshot, mint(scope="write read b"))
     assert (asked.kind, asked.source, asked.unanswered) == (EXCHANGED, "a", Reason.UPSTREAM_TOKEN_UNAVAILABLE)
-    sent = read_request(asked.sent)
+    sent = read_request(asked.payload)
     assert (sent.subject, sent.audiences, sent.scope) == (mint(scope="write read b"), ("billing",), "read b")
     everything = replace(snapshot, exchange=replace(EXCHANGE, scope=ScopeClaim.GRANTED))
-    assert read_request(need(everything, mint(scope="write read b")).sent).scope == "b read write"
+    assert read_request(need(everything, mint(scope="write read b")).payload).scope == "b read write"
     nothing = replace(snapshot, exchange=replace(EXCHANGE, scope=ScopeClaim.NONE))
-    assert read_request(need(nothing, mint(scope="write read b")).sent).scope == ""
+    assert read_request(need(nothing, mint(scope="write read b")).payload).scope == ""
     assert read_request('{"subject": "t", "audiences": "x", "scope": ""}').audiences == ()
 
 
 def test_an_answer_is_for_one_question() -> None:
     """Another token, server, audience or scope is another need; the token is in no need's repr."""
     different = {
-        need(WORLD).asked,
-        need(WORLD, mint(sub="eve")).asked,
-        need(exchanging(source="elsewhere")).asked,
-        need(exchanging(audiences=("billing",))).asked,
-        need(exchanging(scope=ScopeClaim.GRANTED), mint(scope="x")).asked,
+        need(WORLD).identifier,
+        need(WORLD, mint(sub="eve")).identifier,
+        need(exchanging(source="elsewhere")).identifier,
+        need(exchanging(audiences=("billing",))).identifier,
+        need(exchanging(scope=ScopeClaim.GRANTED), mint(scope="x")).identifier,
     }
     assert len(different) == 5
     assert TOKEN not in repr(need(WORLD))
     assert "for-orders" not in repr(OURS)
-    assert TOKEN not in repr(read_request(need(WORLD).sent))
+    assert TOKEN not in repr(read_request(need(WORLD).payload))
 
 
 def test_a_token_is_renewed_before_its_end() -> None:

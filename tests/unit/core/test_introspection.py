@@ -78,15 +78,15 @@ def test_an_opaque_token_is_a_need(token: str) -> None:
     """Without an answer the decision is "try again", and it names what is to be asked of whom; nothing shows it."""
     decision = authorize(ask(token), world(), T)
     (need,) = decision.trail.needs
-    assert (decision.reason, need.kind, need.source, need.sent) == (
+    assert (decision.reason, need.kind, need.source, need.payload) == (
         Reason.INTROSPECTION_UNAVAILABLE,
         INTROSPECTION,
         "a",
         token,
     )
     assert token not in repr(decision)
-    assert need.bare == need
-    assert need.bare.sent == ""
+    assert need.without_payload == need
+    assert need.without_payload.payload == ""
     assert as_unanswered(decision).reason is Reason.INTROSPECTION_UNAVAILABLE
 
 
@@ -324,7 +324,7 @@ def test_a_signed_answer_by_a_new_key_is_a_need_for_the_key() -> None:
     fresh = SigningKey.create("ES256", kid="new")
     facts: Facts = {introspection_need(TOKEN, "a", SIGNED): signed(fresh)}
     (need,) = authorize(ask(TOKEN), world(SIGNED), T, facts).trail.needs
-    assert (need.kind, need.asked) == (KEY, "new")
+    assert (need.kind, need.identifier) == (KEY, "new")
 
 
 def test_a_signed_answer_without_keys_is_unavailable() -> None:

@@ -133,7 +133,7 @@ def test_a_new_key_is_a_need() -> None:
     trail = AuditTrail()
     with pytest.raises(Rejected):
         read_logout_token(logout_token(signer("ES256", "new")), world(), trail, T, NO_FACTS)
-    ((kind, of, asked),) = [(need.kind, need.source, need.asked) for need in trail.needs]
+    ((kind, of, asked),) = [(need.kind, need.source, need.identifier) for need in trail.needs]
     assert (kind, of, asked) == (KEY, "a", "new")
 
 

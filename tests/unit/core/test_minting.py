@@ -62,7 +62,7 @@ def order(snapshot: Snapshot, token: str | None = None, now: float = T, **change
 
 def claims(snapshot: Snapshot, token: str | None = None, **changes: Any) -> Mapping[str, object]:
     """Return the claims that are to be signed."""
-    return read_signing_request(order(snapshot, token, **changes).sent).claims
+    return read_signing_request(order(snapshot, token, **changes).payload).claims
 
 
 def claim(name: str, value: CopiedValue | FixedValue | RequestField) -> MintedClaim:
@@ -90,7 +90,7 @@ def test_an_allowed_request_waits_for_its_token() -> None:
 def test_nothing_of_the_caller_is_shown() -> None:
     """A need is logged and compared without what is sent."""
     need = order(minting())
-    assert "bob" in need.sent
+    assert "bob" in need.payload
     assert "bob" not in repr(need)
     assert SIGNED.text not in repr(SIGNED)
 
@@ -281,17 +281,17 @@ def test_another_subject() -> None:
 def test_a_transaction_token() -> None:
     """It has its own type, names the workload that asked for it, and needs no `iss`."""
     snapshot = minting(format=TokenFormat.TRANSACTION, issuer=None, workload=WORKLOAD, header="txn-token")
-    written = read_signing_request(order(snapshot).sent)
+    written = read_signing_request(order(snapshot).payload)
     assert written.terms.jose_header == {"alg": "ES256", "typ": "txntoken+jwt", "kid": "ours-1"}
     assert written.claims == {"sub": "bob", "aud": "orders", "scope": "items", "req_wl": WORKLOAD}
 
 
 def test_it_never_outlives_the_callers() -> None:
     """What is to be signed says when the caller's token ends; without an end only the lifetime counts."""
-    written = read_signing_request(order(minting(), mint(exp=T + 50.7)).sent)
+    written = read_signing_request(order(minting(), mint(exp=T + 50.7)).payload)
     assert (written.not_after, written.terms.lifetime) == (T + 50, 120.0)
     endless = minting(make_snapshot(a=issuer_a(no_expiry=True, required=())))
-    assert read_signing_request(order(endless, _without_exp()).sent).not_after is None
+    assert read_signing_request(order(endless, _without_exp()).payload).not_after is None
 
 
 def _without_exp() -> str:
@@ -339,7 +339,7 @@ def test_a_caller_who_comes_again_gets_no_other_token(snapshot: Snapshot, change
     for world, request in ((SAME, {}), (snapshot, changes), (SAME, {}), (snapshot, changes)):
         first, again = (order(remembering(world), **request) for _ in range(2))
         assert first == again == order(world, **request)
-        assert first.sent == again.sent == order(world, **request).sent
+        assert first.payload == again.payload == order(world, **request).payload
 
 
 class _Asked(dict[Need, object]):
@@ -359,16 +359,16 @@ def test_for_a_caller_who_comes_again_nothing_is_written() -> None:
     facts = _Asked({order(SAME): SIGNED})
     for _ in range(2):
         assert isinstance(authorize(ask(mint()), remembering(SAME), T, facts), Allow)
-    assert [need.sent for need in facts.asked] == ["", ""]
+    assert [need.payload for need in facts.asked] == ["", ""]
     new = _Asked({order(SAME): SIGNED})
     assert isinstance(authorize(ask(mint()), SAME, T, new), Allow)
-    assert [need.sent for need in new.asked] == [order(SAME).sent]
+    assert [need.payload for need in new.asked] == [order(SAME).payload]
 
 
 def test_a_token_is_used_again() -> None:
     """The same caller's next request under the same rule has the same need, whatever else it asks."""
     assert order(SAME, path="/items/2", method="PUT") == order(SAME)
-    assert order(SAME).sent == order(SAME, path="/items/2").sent
+    assert order(SAME).payload == order(SAME, path="/items/2").payload
 
 
 def test_a_token_that_names_the_request_is_not_used_for_another() -> None:
@@ -385,8 +385,8 @@ def test_each_transaction_has_its_own() -> None:
     snapshot = minting(reused=False)
     first, second = (order(snapshot, headers={"x-request-id": each}) for each in ("1", "2"))
     assert first != second
-    assert read_signing_request(first.sent).terms.reuse_for == 0.0
-    assert read_signing_request(order(SAME).sent).terms.reuse_for == 120.0
+    assert read_signing_request(first.payload).terms.reuse_for == 0.0
+    assert read_signing_request(order(SAME).payload).terms.reuse_for == 120.0
 
 
 def at_its_last_moment(snapshot: Snapshot) -> tuple[Need, float]:
@@ -413,7 +413,7 @@ class _SignsAtOnce(dict[Need, object]):
     """Facts of a key in this process: it signs what it is sent."""
 
     def get(self, need: Need, default: object = None) -> object:
-        return SIGNED if need.sent else default
+        return SIGNED if need.payload else default
 
 
 def test_a_key_in_this_process_signs_at_once() -> None:

@@ -44,7 +44,7 @@ def need_of(asked: Any, token: str = GOOD, **request: Any) -> Need:  # noqa: ANN
 
 def sent(asked: Any, token: str = GOOD, **request: Any) -> Any:  # noqa: ANN401 - JSON
     """What is sent to the PDP."""
-    return json.loads(need_of(asked, token, **request).sent)
+    return json.loads(need_of(asked, token, **request).payload)
 
 
 def answered(fact: object, asked: Any = None, token: str = GOOD, **rule: Any) -> Decision:  # noqa: ANN401 - a question
@@ -96,8 +96,8 @@ def test_a_need_differs_by_all_that_is_sent_and_by_whom_it_is_sent_to() -> None:
     need = needs[0]
     assert (need.kind, need.source, need.unanswered, need.optional) == (PDP, "policies", Reason.PDP_UNAVAILABLE, False)
     assert need == need_of(question(), mint(exp=T + 7))
-    assert (need.bare, need.bare.sent) == (need, "")
-    assert need_of(question(TOLERANT)).bare.optional
+    assert (need.without_payload, need.without_payload.payload) == (need, "")
+    assert need_of(question(TOLERANT)).without_payload.optional
     assert "bob" not in repr(need)
 
 
@@ -311,4 +311,4 @@ def test_a_question_is_bounded() -> None:
     decision = authorize(ask(GOOD), ruled(question(context=large)), T)
     assert decision.reason is Reason.POLICY_DENIED
     assert decision.detail == f"no question to pdp policies: more than {MAX_QUESTION_BYTES} bytes"
-    assert len(need_of(question(context={"x": ["y" * 2000] * 32})).sent) <= MAX_QUESTION_BYTES
+    assert len(need_of(question(context={"x": ["y" * 2000] * 32})).payload) <= MAX_QUESTION_BYTES

@@ -131,7 +131,7 @@ def test_the_risk_is_looked_up_last() -> None:
         assert (denied.reason, denied.trail.needs, denied.trail.reads_risk) == (reason, (), False)
     lacking = judge(wanted, NO_FACTS)
     assert lacking.reason is Reason.RISK_UNAVAILABLE
-    assert [(need.kind, need.asked) for need in lacking.trail.needs] == [(CLIENT, f"{OFFICE}\na bob")]
+    assert [(need.kind, need.identifier) for need in lacking.trail.needs] == [(CLIENT, f"{OFFICE}\na bob")]
     assert lacking.trail.reads_risk
 
 
@@ -163,7 +163,7 @@ def test_the_engine_gets_who_asks_from_where() -> None:
     assert lacking.reason is Reason.RISK_UNAVAILABLE
     (need,) = lacking.trail.needs
     assert (need.kind, need.source, need.optional) == (RISK, ENGINE, False)
-    assert json.loads(need.sent) == {
+    assert json.loads(need.payload) == {
         "issuer": "a",
         "subject": "bob",
         "client": None,

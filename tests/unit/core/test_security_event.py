@@ -236,7 +236,7 @@ def test_a_new_key_of_the_transmitter_is_a_need() -> None:
     trail = AuditTrail()
     with pytest.raises(Rejected):
         read_security_event(event(key=signer("ES256", "new")), hub(), DEFAULT_SNAPSHOT, trail, T, NO_FACTS)
-    assert [(need.kind, need.source, need.asked) for need in trail.needs] == [(KEY, "hub", "new")]
+    assert [(need.kind, need.source, need.identifier) for need in trail.needs] == [(KEY, "hub", "new")]
 
 
 @pytest.mark.parametrize("claims", [{}, {"sub": "eve", "exp": T + 60, "aud": "api"}], ids=["as it is", "dressed up"])

@@ -124,7 +124,7 @@ def test_which_uris_are_fetched(uri: str, allowed: bool) -> None:  # noqa: FBT00
     """Those that are configured, and those below a configured one that ends in a slash: nothing else is asked for."""
     rules = StatusRules(uris=("https://status.example.com/lists/", "https://status.example.com/one"))
     decision = authorize(ask(referring(0, uri)), world(rules), T)
-    assert [need.sent for need in decision.trail.needs] == ([uri] if allowed else [])
+    assert [need.payload for need in decision.trail.needs] == ([uri] if allowed else [])
     assert decision.reason is Reason.REVOCATIONS_UNAVAILABLE
 
 
@@ -155,7 +155,7 @@ def test_a_new_key_of_the_list_is_looked_for() -> None:
     """A list by a key that is not known yet names the need for that key, and the token is not refused for good."""
     decision = authorize(ask(referring()), world(), T, listed(header={"kid": "new"}))
     assert decision.reason is Reason.REVOCATIONS_UNAVAILABLE
-    assert [(need.kind, need.asked) for need in decision.trail.needs] == [("key", "new")]
+    assert [(need.kind, need.identifier) for need in decision.trail.needs] == [("key", "new")]
 
 
 def test_a_list_is_verified_once_by_each_key() -> None:

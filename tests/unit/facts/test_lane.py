@@ -38,11 +38,11 @@ class Almanac:
         self.keep = keep
 
     def __call__(self, need: Need) -> Fact:
-        self.asked.put(need.asked)
+        self.asked.put(need.identifier)
         assert self.go_on.wait(HANG)
-        if need.asked == "eclipse":
+        if need.identifier == "eclipse":
             raise OSError("the almanac is torn")
-        return Fact(f"{need.asked}: sun", ttl=self.keep)
+        return Fact(f"{need.identifier}: sun", ttl=self.keep)
 
 
 class Clock:
@@ -392,10 +392,10 @@ def test_the_cache_is_bounded_in_bytes() -> None:
 def test_what_is_sent_is_not_kept() -> None:
     """A cache of ten thousand tokens is something to steal: their digests are not."""
     cache = FactCache(max_entries=2, monotonic=Clock())
-    asked = Need("weather", "almanac", "digest", sent="secret")
+    asked = Need("weather", "almanac", "digest", payload="secret")
     cache.put(asked, "sun", seconds=10)
     assert cache.get(asked) == "sun"
-    assert "secret" not in [kept.sent for kept in cache._facts]
+    assert "secret" not in [kept.payload for kept in cache._facts]
 
 
 def test_each_source_has_its_own_lane() -> None:

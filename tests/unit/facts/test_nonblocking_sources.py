@@ -39,8 +39,8 @@ class Almanac:
 
     def __call__(self, need: Need) -> Fact:
         self.threads.add(get_ident())
-        self.by_thread.put(need.asked)
-        return Fact(f"{need.asked}: by a thread")
+        self.by_thread.put(need.identifier)
+        return Fact(f"{need.identifier}: by a thread")
 
     def start(self, need: Need, _loop: Loop, callback: FactCallback) -> bool:
         """Ask, while there is a connection."""
@@ -115,7 +115,7 @@ def test_not_more_are_asked_than_may_be(rig: Rig) -> None:
     order: list[str | None] = []
     for _ in range(8):
         assert len(rig.almanac.started) <= 2
-        order.append(rig.almanac.started[0][0].asked)
+        order.append(rig.almanac.started[0][0].identifier)
         rig.almanac.answer()
     assert order == list("abcdefgh")
     assert [rig.next()[0] for _ in range(8)] == list("abcdefgh")

@@ -154,7 +154,7 @@ def test_a_key_that_is_new_is_searched_for() -> None:
     fresh = logout_token(signer("ES256", "new"))
     receiver = Receiver(new_key=True)
     receiver.post(fresh)
-    assert [need.asked for need in receiver.lane.asked] == ["new"]
+    assert [need.identifier for need in receiver.lane.asked] == ["new"]
     assert receiver.events("logout of a", "accepted") == 1
     stale = Receiver()
     assert stale.refusal(urlencode({"logout_token": fresh}).encode()).startswith("key_not_found")

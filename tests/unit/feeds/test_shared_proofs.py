@@ -79,7 +79,7 @@ class Observer:
 
 def use_of(name: str, *, until: float = T + 300) -> Need:
     """Return the need to know of a proof."""
-    return Need(PROOF, "corp", name, sent=f"{until} thumbprint")
+    return Need(PROOF, "corp", name, payload=f"{until} thumbprint")
 
 
 def memory() -> ProofMemory:

@@ -180,7 +180,7 @@ def test_a_refresh_is_done_in_the_background() -> None:
     source = source_of(server, clock)
     bounds = Bounds(max_concurrent=1, max_waiting=8, max_wait=1.0, burst=10, refill=1.0)
     lane = SourceLane("lists", source, bounds=bounds, monotonic=clock.monotonic)
-    refreshing, stale = RefreshingLane(source, lane), Need(STALE_STATUS_LIST, "a", URI, sent=URI)
+    refreshing, stale = RefreshingLane(source, lane), Need(STALE_STATUS_LIST, "a", URI, payload=URI)
     answers = SimpleQueue[object]()
     lane.ask(NEED, answers.put)
     first = answers.get(timeout=HANG)

@@ -122,10 +122,10 @@ def test_it_is_kept_for_the_next_request() -> None:
     """The second request gets the same token, without what is to be signed; transactions get one each."""
     made, _ = lanes()
     need = order()
-    assert made.lane.recall(need.bare) is None
+    assert made.lane.recall(need.without_payload) is None
     first = made.lane.recall(need)
     assert isinstance(first, Minted)
-    assert made.lane.recall(need.bare) is first
+    assert made.lane.recall(need.without_payload) is first
     once = order(reused=False)
     found = [made.lane.find(once) for _ in range(2)]
     assert len({each.transaction for each in found if isinstance(each, Minted)}) == 2
@@ -146,7 +146,7 @@ def test_a_slow_key_holds_up_no_decision() -> None:
     asking.join(120)
     ((minted,),) = said
     assert isinstance(minted, Minted)
-    assert made.lane.recall(need.bare) is made.lane.recall(need) is minted
+    assert made.lane.recall(need.without_payload) is made.lane.recall(need) is minted
     made.close()
 
 
@@ -193,7 +193,7 @@ def test_a_key_that_is_not_in_use_any_more() -> None:
     assert isinstance(made.lane.find(order(other.kid)), Minted)
     assert isinstance(answers(made, order(other.kid))[0], Minted)
     made.use(KeyringView(signers={other.kid: other}))
-    assert isinstance(made.lane.find(replace(need, asked="another")), Unanswered)
+    assert isinstance(made.lane.find(replace(need, identifier="another")), Unanswered)
 
 
 def test_a_lane_stays_while_its_key_does() -> None:

@@ -39,7 +39,7 @@ TERMS: Final = write_signing_terms(algorithm="EdDSA", token_type="JWT", kid="k",
 
 def order(until: int | None = None) -> Need:
     """Write what is to be signed, for a caller whose token ends then."""
-    return Need(MINTED, "signing", "digest", sent=write_signing_request(TERMS, '{"aud":"x"}', until))
+    return Need(MINTED, "signing", "digest", payload=write_signing_request(TERMS, '{"aud":"x"}', until))
 
 
 @pytest.mark.parametrize("failure", Failure)

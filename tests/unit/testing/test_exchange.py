@@ -42,7 +42,7 @@ def test_what_would_be_asked_for() -> None:
 def test_the_lane_never_waits() -> None:
     """It answers at once, however it is asked."""
     answers: list[object] = []
-    need = Need(EXCHANGED, "a", "digest", sent='{"subject": "t", "audiences": ["x"], "scope": ""}')
+    need = Need(EXCHANGED, "a", "digest", payload='{"subject": "t", "audiences": ["x"], "scope": ""}')
     lane = answer_exchange()[EXCHANGED]
     lane.ask(need, answers.append)
     assert answers == [lane.find(need)]
