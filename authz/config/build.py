@@ -229,14 +229,14 @@ def _build_sources(config: model.Config, *, by_proof: bool) -> Iterator[Source]:
 
 def build_pdps(config: model.Config) -> dict[str, Pdp]:
     """Return the PDPs by name."""
-    withheld = _CREDENTIALS | {source.header for source in config.token.sources if source.header is not None}
-    return {name: _build_pdp(name, section, withheld) for name, section in config.pdps.items()}
+    credentials = _CREDENTIALS | {source.header for source in config.token.sources if source.header is not None}
+    return {name: _build_pdp(name, section, credentials) for name, section in config.pdps.items()}
 
 
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop", "proxy-authorization"})
 
 
-def _build_pdp(name: str, section: PdpSection, withheld: frozenset[str]) -> Pdp:
+def _build_pdp(name: str, section: PdpSection, credentials: frozenset[str]) -> Pdp:
     return Pdp(
         name=name,
         source=digest_settings((section.kind, section.url, *(getattr(section, key) for key in CREDENTIALS))),
@@ -244,7 +244,7 @@ def _build_pdp(name: str, section: PdpSection, withheld: frozenset[str]) -> Pdp:
         id_encoding=section.id_encoding,
         allow_on_error=section.insecure.allow_on_error,
         expose_reason=section.expose_reason_user,
-        withheld=withheld,
+        excluded_headers=credentials,
     )
 
 

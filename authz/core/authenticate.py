@@ -1,6 +1,6 @@
-"""Authenticate a token: by the keys of its issuer, by what its issuer answers about it (introspection), or by both.
+"""Authenticate a token: by the keys of its issuer, by introspection, or by both.
 
-These are the steps 4 to 11 of `authorize`, which says what each is.
+These are the steps 4 to 11 of `authorize`, whose module lists them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def authenticate(
 def _check_at_issuer(
     text: str, claims: Claims, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, now: float
 ) -> None:
-    """Check a JWT by its issuer's status list and answer, as configured. If both are missing, both are needs at once.
+    """Check a JWT by status list and by introspection, as configured. If both facts are missing, both become needs.
 
     Raises Rejected.
     """
@@ -146,9 +146,9 @@ def _find_issuer(token: UnverifiedToken, snapshot: Snapshot, trail: AuditTrail) 
 
 
 def _find_issuer_of_opaque(text: str, snapshot: Snapshot) -> Issuer | None:
-    """Return the issuer that is asked about an opaque token, None for a JWT."""
-    for start, iss in snapshot.opaque:
-        if text.startswith(start) and (start or text.count(".") != 2):
+    """Return the issuer that introspects an opaque token, None for a JWT."""
+    for prefix, iss in snapshot.opaque:
+        if text.startswith(prefix) and (prefix or text.count(".") != 2):
             return snapshot.issuers[iss]
     return None
 
@@ -175,7 +175,7 @@ def _introspect(
     rules = issuer.introspection
     if rules is None:
         raise Rejected(
-            Reason.INTROSPECTION_UNAVAILABLE, "the issuer cannot be asked: a snapshot that contradicts itself"
+            Reason.INTROSPECTION_UNAVAILABLE, "no introspection is configured for the issuer: inconsistent snapshot"
         )
     need = introspection_need(text, issuer.name, rules)
     fact = facts.get(need)
@@ -196,9 +196,9 @@ def _verify_response(
     trail: AuditTrail,
     facts: Facts,
 ) -> IntrospectionResponse:
-    """Verify a signed response (RFC 9701 section 5): by the keys of *issuer*, of the right type, and for us.
+    """Verify a signed response (RFC 9701 section 5): its signature by *issuer*, its `typ`, `iss` and `aud`.
 
-    An invalid one says nothing about the token: it is treated as absent. Raises Rejected.
+    An invalid one is treated as no response. Raises Rejected.
     """
     try:
         token = parse_token(response.text, max_bytes=MAX_RESPONSE_BYTES)
@@ -231,7 +231,7 @@ def _check_status(
     facts: Facts,
     now: float,
 ) -> None:
-    """Reject a token that is not valid by its issuer's status list, or name the need for the list. Raises Rejected."""
+    """Reject a token that the status list does not call valid, or name the need for the list. Raises Rejected."""
     reference = read_reference(claims, rules)
     if reference is None:
         return
@@ -251,15 +251,15 @@ def _check_status(
 def verify_status_list(
     listing: StatusList, issuer: Issuer, rules: StatusRules, snapshot: Snapshot, trail: AuditTrail, facts: Facts
 ) -> None:
-    """Verify the signature of a list, by the keys of *issuer*, or by those that are for its lists. Raises Rejected."""
+    """Verify the signature of a list by the keys of *issuer*, or by its separate keys for lists. Raises Rejected."""
     check_algorithm(listing.token, issuer.algorithms)
-    by_list = replace(snapshot, verify_signature=listing.verify)
+    caching = replace(snapshot, verify_signature=listing.verify)  # the list caches its signers
     if not rules.own_keys:
-        verify_signed(listing.token, issuer, by_list, trail, facts, ignore_step)
+        verify_signed(listing.token, issuer, caching, trail, facts, ignore_step)
     elif listing.keys is None:
         raise Rejected(Reason.KEYS_UNAVAILABLE, "its keys were not fetched with it")
     else:
-        _verify_by(listing.keys, listing.token, issuer, by_list, ignore_step)
+        _verify_with(listing.keys, listing.token, issuer, caching, ignore_step)
 
 
 def verify_signed(
@@ -275,7 +275,7 @@ def verify_signed(
         raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
     observe(7, issuer.keys)
     try:
-        return _verify_by(issuer.keys, token, issuer, snapshot, observe)  # 8 and 9
+        return _verify_with(issuer.keys, token, issuer, snapshot, observe)  # 8 and 9
     except Rejected as rejected:
         if rejected.reason is Reason.KEY_NOT_FOUND:
             raise _report_missing_key(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
@@ -284,10 +284,10 @@ def verify_signed(
         raise
 
 
-def _verify_by(
+def _verify_with(
     keys: KeySet, token: UnverifiedToken, issuer: Issuer, snapshot: Snapshot, observe: StepObserver
 ) -> SignedPayload:
-    """Verify *token* under those of *keys* that it can mean. Raises Rejected."""
+    """Verify *token* with its candidate keys among *keys*. Raises Rejected."""
     candidates = keys.select(token, issuer.algorithms, configured=issuer.algorithms_configured)  # 8
     observe(8, candidates)
     signed = verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
@@ -297,7 +297,7 @@ def _verify_by(
 
 
 def _report_missing_key(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:
-    """Add the *need* for an unknown key to *trail*; after a search for it, add the search's note to the detail."""
+    """Add the *need* for an unknown key to *trail*; if it was searched for, add the search's note to the detail."""
     searched = facts.get(need)
     if searched is None:
         trail.needs = (need,)

@@ -12,14 +12,14 @@ The steps in their order; the first one that fails determines the reason:
  8 candidate keys: the key that the token names, or at most four that fit
  9 the signature verifies under one of them
 10 the claims are valid: form, exp, nbf, iat, audience
-11 a sender-constrained token is used by its sender; it was not revoked; what the issuer says of it now, if it is to be
-   asked
-12 the requirements of the rule are met; then those of the risk; the last is what a policy decision point (PDP) must
-   allow
+11 a sender-constrained token is used by its sender; it was not revoked; its status list and introspection, if
+   configured, say that it is valid
+12 the requirements of the rule are met, then its risk requirements; last, the policy decision point (PDP) allows the
+   request
 13 the identity headers can be written safely, and the token for the upstream is signed; last, when nothing else can be
    unavailable, the proof of a sender-constrained token is used for the first time
 
-A token that is no JWT passes 6 to 8, and its issuer is asked at 9: the claims are read from its answer.
+An opaque token skips 6 to 8 and is introspected at 9: its claims are those of the response.
 
 A shadow rule reports failures of steps 3 to 13 without enforcing them. Between steps 1 and 2 the sidecar answers
 requests for its own metadata document and its own keys, from any client and whatever the rules say.
@@ -110,11 +110,11 @@ def authorize(
 
 
 @record
-class Passed:
-    """A request that *caller* may send so far, decided at *now*: only what follows in `_conclude` lacks facts.
+class Checkpoint:
+    """An evaluation at *now* that passed all steps up to `_conclude`, which lacks facts: `decide_again` resumes there.
 
-    *signed* is the token, and the key that it verifies under. *external* is the need for the answer of the PDP, if
-    that is lacking. The last three are what the trail held before.
+    *signed* is the token, and the key that it verifies under. *external* is the need for the PDP's response, if that is
+    missing. The last three are what the trail held before `_conclude`.
     """
 
     snapshot: Snapshot
@@ -130,37 +130,37 @@ class Passed:
 
 
 def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decision | None:
-    """Return what `authorize` would with these *facts*, or None if the whole request is to be evaluated again.
+    """Return what `authorize` would with these *facts*, or None if the whole request must be evaluated again.
 
-    *facts* contain those of *decision*. What has passed is not computed again, if it was evaluated against the same
-    *snapshot*. Entries of revocations may have been added to that meanwhile, and are looked up again.
+    *facts* include those of *decision*. Steps that passed are not repeated if they were evaluated against the same
+    *snapshot*. Only revocation entries may have been added to it since, and are looked up again.
     """
-    passed = decision.trail.passed
-    if not isinstance(passed, Passed) or passed.snapshot is not snapshot:
+    checkpoint = decision.trail.checkpoint
+    if not isinstance(checkpoint, Checkpoint) or checkpoint.snapshot is not snapshot:
         return None
-    if passed.proof is not None and facts.get(passed.proof.need, ProofUse.FIRST) is not ProofUse.FIRST:
-        return None  # it is rejected before all else
-    caller, now = passed.caller, passed.now
+    if checkpoint.proof is not None and facts.get(checkpoint.proof.need, ProofUse.FIRST) is not ProofUse.FIRST:
+        return None  # a replayed proof is rejected before any later step
+    caller, now = checkpoint.caller, checkpoint.now
     trail = replace(
         decision.trail,
         expected_audience=frozenset(),
         pdp=None,
         transaction=None,
         needs=NO_NEEDS,
-        rechecks=passed.rechecks,
-        valid_token=passed.valid_token,
+        rechecks=checkpoint.rechecks,
+        valid_token=checkpoint.valid_token,
         reads_risk=False,
-        thumbprint=passed.thumbprint,
-        passed=None,
+        thumbprint=checkpoint.thumbprint,
+        checkpoint=None,
     )
     if snapshot.revocations:
         try:
-            check_revoked(snapshot.revocations, caller.claims, caller.issuer, *passed.signed, now)
+            check_revoked(snapshot.revocations, caller.claims, caller.issuer, *checkpoint.signed, now)
         except Rejected as rejected:
             trail.valid_token = None
             return _refuse(rejected, caller.request, caller.rule, (None, None), (snapshot, now), trail, facts)
-    found = passed.proof, passed.signed, passed.external
-    return _conclude(caller, passed.params, found, (snapshot, now), trail, facts, ignore_step)
+    found = checkpoint.proof, checkpoint.signed, checkpoint.external
+    return _conclude(caller, checkpoint.params, found, (snapshot, now), trail, facts, ignore_step)
 
 
 def _conclude(
@@ -172,9 +172,9 @@ def _conclude(
     facts: Facts,
     observe: StepObserver,
 ) -> Decision:
-    """Evaluate what may lack facts: the requirements of the risk and of the PDP, and step 13."""
+    """Evaluate the last steps, which may lack facts: the risk requirements, the PDP, and step 13."""
     (proof, signed, external), (snapshot, now) = found, at
-    rechecks, shown, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
+    rechecks, valid_token, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
     request, rule, claims = caller.request, caller.rule, caller.claims
     tolerated: Rejected | None = None
     try:
@@ -189,11 +189,13 @@ def _conclude(
         check_use(proof, trail, facts)
         observe(13, headers)
     except Rejected as rejected:
-        answer = _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
+        decision = _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
         if trail.needs:
-            asked = next((need for need in trail.needs if need.kind == PDP), None)
-            trail.passed = Passed(snapshot, now, caller, params, proof, signed, asked, rechecks, shown, thumbprint)
-        return answer
+            need = next((need for need in trail.needs if need.kind == PDP), None)
+            trail.checkpoint = Checkpoint(
+                snapshot, now, caller, params, proof, signed, need, rechecks, valid_token, thumbprint
+            )
+        return decision
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason
     return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)
 
@@ -211,13 +213,13 @@ def _refuse(
     (caller, proof), (snapshot, now) = found, at
     trail.expected_audience = rejected.audiences
     if rule.shadow or snapshot.shadow_all:
-        shown = caller if is_first_use(proof, trail, facts) else None  # to allow the request is to use its proof
-        return _allow_in_shadow(rejected, request, snapshot, trail, shown, now, facts)
+        proven = caller if is_first_use(proof, trail, facts) else None  # an allowed request uses its proof
+        return _allow_in_shadow(rejected, request, snapshot, trail, proven, now, facts)
     return _deny(rejected, proof, trail, facts)
 
 
 def _deny(rejected: Rejected, proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> Deny:
-    """Deny the request; if it is denied for good, its proof is used up."""
+    """Deny the request; a denial that is not retryable uses up its proof."""
     is_final = not trail.needs and WIRE_STATUS[rejected.reason].http != _SERVICE_UNAVAILABLE
     if proof is not None and is_final and proof.need not in facts:
         trail.rechecks += (proof.need,)
@@ -292,7 +294,7 @@ def _allow(
     stripped = None
     if not snapshot.token.forward:
         stripped = strip_credentials(request, snapshot.token.sources)
-        if snapshot.sends_token:  # it may take the place of the caller's
+        if snapshot.sends_token:  # its header may be one of the caller's token
             names = {*(name for name, _ in changes.set), *changes.remove}
             stripped = replace(stripped, remove=tuple(name for name in stripped.remove if name not in names))
     return Allow(

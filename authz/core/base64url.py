@@ -8,7 +8,7 @@ from typing import Final
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-# The last character, if there are two or three after the last four: four or two of its six bits are unused, and zero.
+# The valid last characters of a final group of two or three: four or two of their six bits are unused, and are zero.
 _LAST: Final = (b"", b"", _ALPHABET[::16], _ALPHABET[::4])
 
 
@@ -24,9 +24,9 @@ def decode(text: bytes) -> bytes:
 
     Raises ValueError.
     """
-    beyond = len(text) % 4  # characters after the last four
-    if beyond == 1:
+    rest = len(text) % 4  # characters in an incomplete final group
+    if rest == 1:
         raise ValueError("not base64url")
-    if text.translate(None, _ALPHABET) or (beyond and text[-1] not in _LAST[beyond]):
+    if text.translate(None, _ALPHABET) or (rest and text[-1] not in _LAST[rest]):
         raise ValueError("not canonical base64url")
     return a2b_base64(text.translate(_FROM_URL) + b"==")

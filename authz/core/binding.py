@@ -1,11 +1,11 @@
 """Check that a bound token is used by its sender (RFC 7800): by a certificate (RFC 8705) or a proof (RFC 9449).
 
 Rules of this file:
-1. A token is bound if it has `cnf`. Each confirmation method in it must be checked; one that cannot be is rejected, for
-   a stolen token would pass.
+1. A token is bound if it has `cnf`. Every confirmation method in it must be checked; a token with one that is not
+   supported is rejected, because a stolen one would pass.
 2. A proof and its token belong together: the scheme is DPoP, the token is bound to a key, and the proof is under it.
-3. A proof is accepted once. Its use is a fact from elsewhere, which is asked for when everything else is right and
-   known: a client that is to try again may do so with the same proof.
+3. A proof is accepted once. Whether it was used is a need, and the last one, when nothing else is missing: a client
+   that must retry can send the same proof again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from authz.core.token import FoundToken, HeaderSource
 MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
 _BY_CERTIFICATE: Final = "x5t#S256"
 _BY_KEY: Final = "jkt"
-# The other confirmation methods that are registered; members that are none say nothing (RFC 7800 section 3.1).
+# The other registered confirmation methods; members that are not registered are ignored (RFC 7800 section 3.1).
 _NOT_CHECKED: Final = frozenset({"jwk", "jwe", "kid", "jku", "osc"})
 
 
@@ -45,7 +45,7 @@ def check_binding(
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
     """
     if issuer.possession is Possession.OFF and "cnf" not in claims.members and not uses_dpop(found):
-        return None  # neither bound nor to be bound, as most tokens are
+        return None  # most tokens are neither bound nor required to be
     proof = _read_proof(found, request, issuer, now, trail)
     confirmation = _read_confirmation(claims)
     if confirmation is not None and _BY_CERTIFICATE in confirmation:
@@ -74,7 +74,7 @@ def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float,
     return _read_proof_cached(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
 
 
-# A request is decided again with more facts.
+# Cached, because a request that lacks facts is decided more than once.
 _read_proof_cached: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(read_proof)
 
 
@@ -114,15 +114,15 @@ def _check_key(expected: object, proof: Proof | None, issuer: Issuer, trail: Aud
 
 @record
 class UnusedProof:
-    """A proof that is right, and was not used as far as is known; *need* asks, and takes note of its use."""
+    """A valid proof that is not known to have been used. Answering *need* records its use."""
 
     need: Need
 
 
 def check_proof(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> UnusedProof:
-    """Verify the signature of a proof before anyone is asked for the sake of its request.
+    """Verify the signature of a proof, before its request causes a question to another service.
 
-    A proof that is known to have been used causes no questions. Raises Rejected(PROOF_INVALID).
+    A proof that is known to have been used causes none. Raises Rejected(PROOF_INVALID).
     """
     need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, f"{proof.until} {proof.thumbprint}")
     if facts.get(need) is ProofUse.REPLAYED:
@@ -135,7 +135,7 @@ def check_proof(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -
 def check_use(proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> None:
     """Accept a proof at its first use, and a request without one.
 
-    Nothing that may be unanswered comes after it: the client would get "try again", with a proof that is used up.
+    No step that may lack a fact comes after it: a retryable denial would leave the client with a used proof.
 
     Raises Rejected(PROOF_INVALID).
     """

@@ -1,4 +1,4 @@
-"""Who asks for what, once the token is authenticated."""
+"""The caller of an authenticated request, and what it requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from authz.core.request import Request, Target
 
 @record
 class Caller:
-    """An authenticated request: what it asks, by which *rule*, and who asks, with which *token*.
+    """An authenticated request: its *target*, the *rule* that matches, and its caller by issuer, claims and *token*.
 
     The token *is_new* if its signature was verified for this request.
     """

@@ -289,9 +289,9 @@ def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
 
 
 def _exists_nested(members: Mapping[str, object], name: str) -> bool:
-    """Whether *name* leads to a value through objects: each dot may stand between two names, or be a part of one.
+    """Return whether *name* is the path of a nested value: each dot may separate two names, or be part of one.
 
-    `kubernetes.io.pod` is the member `pod` of `kubernetes.io`. Only that there is something is asked here.
+    `kubernetes.io.pod` is the member `pod` of `kubernetes.io`. The value itself is not checked.
     """
     for dot in _DOT.finditer(name):
         inner, rest = members.get(name[: dot.start()]), name[dot.end() :]
@@ -356,7 +356,7 @@ def _numeric_date(members: Mapping[str, object], name: str) -> float | None:
     return date
 
 
-_NUMBER: Final = (int, float)  # to make a union of them takes longer than to look whether a value is one of them
+_NUMBER: Final = (int, float)  # `int | float` would be evaluated on each call, which takes longer than the check
 
 
 def check_unit(name: str, date: float) -> None:

@@ -1,10 +1,10 @@
-"""The network that a client counts as: what is counted for clients before they have shown a good token.
+"""The network of a client, for which failures are counted before the client has sent a valid token.
 
 Rules of this file:
 1. The address is the one of the connection to Envoy (`source.address`), which no client can choose.
 2. `x-forwarded-for` is read only behind a trusted proxy, from its end: each address in it was written by the proxy
    behind it. Anything before the last address that is not a trusted proxy was sent by the client.
-3. A proxy itself is never the client: if it does not name one, there is no network.
+3. A proxy itself is never the client: if it does not forward the client's address, there is no network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WITH_PORT: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRules:
-    """How long the prefixes of networks are, in bits, and which networks hold the proxies in front of Envoy."""
+    """The prefix lengths of networks, in bits, and the networks of the proxies in front of Envoy."""
 
     ipv4_prefix: int = 32
     ipv6_prefix: int = 64
@@ -45,7 +45,7 @@ def address_of(request: Request, rules: NetworkRules) -> str | None:
 
 
 def _find_client(request: Request, proxies: tuple[IPv4Network | IPv6Network, ...]) -> str | None:
-    """Return the last address that is no trusted proxy; None if a proxy is the last that is known."""
+    """Return the last address that is not a trusted proxy; None if all known addresses are proxies."""
     sender = _parse(request.source_address)
     if sender is None or not _is_one_of(sender, proxies):
         return request.source_address
@@ -76,7 +76,7 @@ def _network(address: str, ipv4_prefix: int, ipv6_prefix: int) -> str | None:
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address; one of IPv4 that is written as IPv6 is of IPv4. A zone is of one host only."""
+    """Return the address; an IPv4-mapped IPv6 address is returned as IPv4, and a zone (RFC 4007) is dropped."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

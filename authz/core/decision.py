@@ -22,13 +22,13 @@ class AuditTrail:
     *rule* and *issuer* are configured names; the other fields come from the token. *alg*, *kid* and *claimed_issuer*
     are unverified until *signature_cached* (True or False) is set; *expires*, *audience*, *subject* and *client* (of
     a token that speaks for no person) are set only after verification, *expires* and *audience* as in the token, of any
-    JSON type. *expected_audience* is what the latter has none of. *thumbprint* is of the key that the sender proved to
-    hold. *transaction* is the `txn` of the token for the upstream. *pdp* is the configured name of the policy decision
-    point that was asked. *schemes* are those of the challenge, should there be one. *needs* are the facts that the
+    JSON type. *expected_audience* are the accepted audiences if *audience* has none of them. *thumbprint* is of the key
+    that the sender proved to hold. *transaction* is the `txn` of the token for the upstream. *pdp* is the configured
+    name of the policy decision point that was asked. *schemes* are those of a challenge. *needs* are the facts that the
     decision lacks. *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     *network* is the client's, if networks are counted; *throttled* says that the throttle would deny the request;
-    *valid_token* is a token that was found authentic and valid. *reads_risk* says that the rule reads what
-    is known of the client. *passed* is for `decide_again`, while the decision lacks facts.
+    *valid_token* is a token that was found authentic and valid. *reads_risk* says that the rule reads the history of
+    the client. *checkpoint* is for `decide_again`, while the decision lacks facts.
     """
 
     rule: str | None = None
@@ -52,15 +52,15 @@ class AuditTrail:
     throttled: bool = False
     valid_token: ValidToken | None = None
     reads_risk: bool = False
-    passed: object = field(default=None, compare=False, repr=False)
+    checkpoint: object = field(default=None, compare=False, repr=False)
 
 
 @kw_record
 class Allow:
     """Allow the request, with headers overwritten and removed; no name is in both.
 
-    With *would_deny* a shadow rule reports a denial without enforcing it, or the configuration tolerates what it lacks:
-    *reason* and *detail* are the denial's.
+    With *would_deny* a shadow rule reports a denial without enforcing it, or the configuration allows the request
+    although a fact is missing: *reason* and *detail* are the denial's.
     *claims* go into Envoy's dynamic metadata, *drop_query* names query parameters to remove. A *document*, in JSON, is
     sent as the response, and the upstream is not called; caches may keep it for *max_age* seconds, and *etag*
     identifies it.
@@ -123,7 +123,7 @@ def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
 def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _NO_ANSWERS) -> Decision:
     """Make a denial that lacks a fact retryable; an allow by a shadow rule stays as it is.
 
-    *unanswered* gives the facts that could not be asked for, and why; the other facts did not arrive in time.
+    *unanswered* has the needs that could not be answered, and why; the answers to the others did not arrive in time.
     """
     needs = decision.trail.needs
     if not needs or isinstance(decision, Allow):

@@ -1,12 +1,12 @@
 """Proofs that the sender of a request holds the key that its token is bound to (DPoP, RFC 9449).
 
 Rules of this file:
-1. A proof is checked in the order of its cost: form, key, what it was made for, time; its signature last.
-2. Everything wrong with a proof is one reason, and never a fault of the token: clients fetch a new token for that.
-3. Whether a proof was used before is a fact that the core does not know. Its signature is verified before that
-   is asked, so that no client can fill the memory with unsigned proofs.
-4. A nonce is made from the time, under a secret that replicas share: none is stored. A proof that has one must have one
-   of ours that is fresh, and may then come from a client with a wrong clock.
+1. The cheapest checks of a proof come first: form, key, the request that it is for, time; its signature is last.
+2. Any fault of a proof has one reason, which is never one of the token: for those, clients fetch a new token.
+3. Whether a proof was used before is a need. The signature is verified before, so that no client can fill the memory of
+   used proofs with unsigned ones.
+4. Nonces are derived from the time by a secret that replicas share, and are not stored. A nonce in a proof must be a
+   fresh one of ours; `iat` is then not checked, so that clients with a wrong clock are accepted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEME: Final = "DPoP"
 MAX_PROOF_CHARS: Final = 8_192  # one with an RSA key of 4,096 bits has about 2,500
 MAX_JTI_CHARS: Final = 512
 TYPE: Final = "dpop+jwt"
-MAX_CACHED_PROOFS: Final = 64  # in memory, while their requests wait for facts
+MAX_CACHED_PROOFS: Final = 64  # whose requests wait for facts
 _MAX_CACHED_KEYS: Final = 1024  # a client sends the same header with each of its proofs
 _MAX_CACHED_HEADER_CHARS: Final = 1024  # characters
 
@@ -55,9 +55,9 @@ class ProofUse(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """The nonces of each moment (RFC 9449 section 9), under a *secret*; each is made during *step* seconds.
+    """Derives nonces (RFC 9449 section 9) from the time by HMAC with *secret*: a new one every *step* seconds.
 
-    A nonce is accepted in the step before its own, whose clock may be behind, and in the one after it.
+    A nonce is accepted in its own step, in the one before, by replicas whose clocks are behind, and in the one after.
     """
 
     secret: bytes = field(repr=False)
@@ -82,7 +82,7 @@ class Nonces:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofRules:
-    """What a proof must be like. Durations are seconds.
+    """What a proof must fulfil. Durations are in seconds.
 
     *origins* are the schemes and authorities under which clients know this service, `https://` and the request's own
     host if there are none: behind a TLS terminator, Envoy does not know the scheme. Without *nonces*, no proof may have
@@ -98,16 +98,16 @@ class ProofRules:
     require_nonce: bool = False
 
     def urls(self, host: str, path: str) -> tuple[str, ...]:
-        """Return the URLs by which a client may have asked for *path* at *host*."""
+        """Return the URLs that a client may have requested, for *path* at *host*."""
         return tuple(origin + path for origin in self.origins or (f"https://{host}",))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proof:
-    """A proof that is right in all but two respects: its signature, and whether it was used before. It equals no other.
+    """A proof whose signature is not verified yet, nor whether it was used before. It is compared by identity.
 
-    *thumbprint* is RFC 7638's of its key. *replay_key* tells it from every other one, and *until* is when it could no
-    longer be used, in seconds since the epoch.
+    *thumbprint* is that of its key (RFC 7638). *replay_key* identifies the proof, and *until* is when it expires, in
+    seconds since the epoch.
     """
 
     thumbprint: str
@@ -129,7 +129,7 @@ def read_proof(
 ) -> Proof:
     """Read the only proof of a request, *text* of its DPoP header, sent with *token* for one of *urls* at *now*.
 
-    All checks of RFC 9449 section 4.3 but the signature's and the one for replays. Raises Rejected: PROOF_INVALID,
+    It makes all checks of RFC 9449 section 4.3 except signature and replay. Raises Rejected: PROOF_INVALID,
     NONCE_REQUIRED.
     """
     if text is None:
@@ -170,7 +170,7 @@ def _check_token_hash(ath: object, token: str, rules: ProofRules) -> None:
 
 
 def _check_time(members: dict[str, object], rules: ProofRules, now: float) -> float:
-    """Return until when the proof could be used."""
+    """Return when the proof expires."""
     iat, exp, nbf = (_read_date(members, name) for name in ("iat", "exp", "nbf"))
     if iat is None:
         raise _invalid("iat is missing")
@@ -213,7 +213,7 @@ def _read_key(header: str) -> Key:
 
 
 def _import_key(header: str) -> Key:
-    """Import the public key of a proof's header. Of what the key says of itself, only `alg` counts.
+    """Import the public key of a proof's header. Of its metadata, only `alg` is used.
 
     Raises InvalidJwk.
     """

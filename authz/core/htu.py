@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 _DEFAULT_PORT: Final = {"http": "80", "https": "443"}
 _MAX_HOST_CHARS: Final = 255
-_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\\]")  # no client signs them, and servers read them differently
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\\]")  # servers interpret them differently, and no client sends them
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]*))?")
 _ASCII_HOST: Final = re.compile(r"[a-z0-9._-]+")
 _DEVIATIONS: Final = re.compile("[ßς\u200c\u200d]")  # IDNA 2003 and 2008 make two hosts of each
@@ -23,13 +23,13 @@ _KEPT_IN_PATH: Final = "/!$&'()*+,;=:@%"  # beside the unreserved characters (RF
 
 
 def is_same_url(signed: str, asked: str) -> bool:
-    """Tell whether two http or https URLs name the same resource, apart from query and fragment."""
+    """Return whether two http or https URLs name the same resource, apart from query and fragment."""
     normal = normalize_htu(signed)
     return normal is not None and (signed == asked or normal == normalize_htu(asked))  # most clients write it as we do
 
 
 def normalize_htu(url: str) -> str | None:
-    """Return an http or https URL in one form, without user, query and fragment; None if it is no such URL.
+    """Return an http or https URL in normal form, without user, query and fragment; None if it is not such a URL.
 
     The scheme and the host are in lower case (IDNA 2003; IPv6 in its shortest form), and a default port is dropped. In
     the path, which is at least `/`, unreserved characters are decoded and others encoded, dot segments are resolved and

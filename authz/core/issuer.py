@@ -34,9 +34,9 @@ class Issuer:
     *algorithms_configured* means that the operator chose *algorithms*: a key without `alg` may then be used for each of
     them that fits its type.
     *tenant* is the part of `iss` that differs between the issuers of one multi-tenant key set.
-    *introspection* says of which tokens it is asked.
-    *logout* says which logout tokens of it are accepted, *status_list* which status lists its tokens name.
-    *possession* says whether its tokens may be bound to a key by DPoP, and *proofs* what the proofs must be like.
+    *introspection* says which of its tokens are introspected.
+    *logout* says which logout tokens of it are accepted, *status_list* which status lists its tokens may name.
+    *possession* says whether its tokens may be bound to a key by DPoP, and *proofs* what the proofs must fulfil.
     """
 
     name: str

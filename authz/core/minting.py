@@ -3,11 +3,11 @@
 Rules of this file:
 1. The claims are a function of the caller's claims, the request, the rule and the configuration. The time, `txn` and
    the signature are added by the lane that answers the need.
-2. It never outlives the caller's token: a token that is accepted only by leeway gets none.
-3. A token is used again only for the same token of the caller (if it is no JWT: for the same answer about it), rule,
-   signing key and configuration, within half of its lifetime. A need contains a digest of all of that.
-4. If there is no new token in time, the one before serves until it ends.
-5. `scope` is what the rule asked for, of what the caller was granted: never more than either.
+2. It never outlives the caller's token: none is minted for a token that is accepted only by leeway.
+3. A minted token is reused only for the same caller's token (if that is opaque: the same introspection response), rule,
+   signing key and configuration, within half of its lifetime. A need contains a digest of all of these.
+4. If a new token is not available in time, the previous one is used until it expires.
+5. `scope` never has a scope that the caller was not granted; by default it has those of them that the rule requires.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MINTED: Final = "minted token"  # kind of a need for a token that the sidecar si
 SIGNING: Final = "signing"  # the name of its source, in metrics
 MAX_CLAIMS_BYTES: Final = 4096  # of the claims of a minted token, as JSON; with the largest signature 10 KB are sent
 TRANSACTION_TYPE: Final = "txntoken+jwt"  # draft-ietf-oauth-transaction-tokens-10, JWT Header
-MIN_REMAINING_SECONDS: Final = 2.0  # of a token that is sent again: one that ends sooner could end on its way
-_MAX_PLANS: Final = 1024  # pairs of a rule and an issuer, whose tokens are planned
+MIN_REMAINING_SECONDS: Final = 2.0  # of a token that is reused: it could expire before the upstream checks it
+_MAX_PLANS: Final = 1024  # one for each pair of a rule and an issuer
 
 
 class TokenFormat(StrEnum):
@@ -46,7 +46,7 @@ class TokenFormat(StrEnum):
 
 
 class ScopeClaim(StrEnum):
-    """What `scope` says: what the rule asked for, all that the caller was granted, or nothing."""
+    """What `scope` has: the scopes that the rule requires, all that the caller was granted, or none."""
 
     REQUIRED = "required"
     GRANTED = "granted"
@@ -54,7 +54,7 @@ class ScopeClaim(StrEnum):
 
 
 class RequestField(StrEnum):
-    """What a claim may say of the request."""
+    """A property of the request that a claim may contain."""
 
     RULE = "rule"
     METHOD = "method"
@@ -91,7 +91,7 @@ class MintedClaim:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The key that signs at present, by its id and its algorithm."""
+    """The current signing key, by its id and its algorithm."""
 
     kid: str
     algorithm: str
@@ -102,9 +102,10 @@ class Minting:
     """How tokens for the upstream are minted, and under which *key*; None if there is none at the moment.
 
     *header* is the one that they are sent in, *lifetime* their longest life in seconds. *digest* identifies the
-    configuration. *reused* tokens serve several requests. *workload* is ours (`req_wl` of transaction tokens).
-    *reads_request*: a claim tells requests of one rule apart. *signing_terms* are what `write_signing_terms` writes.
-    A token serves for a *period*, in seconds; the *plans* are a cache, by the names of rule and issuer.
+    configuration. *reused* tokens are sent with several requests. *workload* is ours (`req_wl` of transaction tokens).
+    *reads_request* means that a claim depends on the request, not only on its rule. *signing_terms* are what
+    `write_signing_terms` writes. A token is used for one *period*, in seconds; *plans* is a cache, by the names of rule
+    and issuer.
     """
 
     header: str
@@ -128,8 +129,8 @@ class Minting:
         """Derive what is the same for all tokens."""
         object.__setattr__(self, "period", self.lifetime / 2.0)
         object.__setattr__(self, "plans", {})
-        fields = [each.value for each in self.claims if isinstance(each.value, RequestField)]
-        object.__setattr__(self, "reads_request", any(each is not RequestField.RULE for each in fields))
+        fields = [claim.value for claim in self.claims if isinstance(claim.value, RequestField)]
+        object.__setattr__(self, "reads_request", any(field is not RequestField.RULE for field in fields))
         if self.key is not None:
             terms = write_signing_terms(
                 algorithm=self.key.algorithm,
@@ -157,9 +158,9 @@ class Minted:
 
 @record
 class _Plan:
-    """What tokens for the callers of one *issuer* under one *rule* have in common.
+    """What the tokens for callers of one *issuer* under one *rule* have in common.
 
-    What their needs ask begins with *prefix*, their claims with *head*; *scopes* are those that the rule asks for.
+    The identifiers of their needs begin with *prefix*, their claims with *head*; *scopes* are the `wanted_scopes`.
     """
 
     rule: Rule
@@ -185,15 +186,15 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     # For a token never seen before, no minted one is cached, and its claims may not come again.
     plan, period = _find_plan(minting, key, caller), _period(minting, _offset(minting, caller.claims), now)
     request = write_signing_request(minting.signing_terms, _write_claims(minting, plan, caller), not_after)
-    asked = _identify(minting, plan, caller, period)
-    sent = Need(MINTED, SIGNING, asked, Reason.UPSTREAM_TOKEN_UNAVAILABLE, request)
-    if isinstance(signed := facts.get(sent), Minted):  # a key in this process signs at once
+    identifier = _identify(minting, plan, caller, period)
+    signing = Need(MINTED, SIGNING, identifier, Reason.UPSTREAM_TOKEN_UNAVAILABLE, request)
+    if isinstance(signed := facts.get(signing), Minted):  # a key in this process signs at once
         return signed, ()
     if minting.reused:
-        before = facts.get(replace(sent, asked=_identify(minting, plan, caller, period - 1), sent=""))
-        if isinstance(before, Minted) and now + MIN_REMAINING_SECONDS < before.expires:
-            return before, (sent,)
-    return None, (sent,)
+        previous = facts.get(replace(signing, identifier=_identify(minting, plan, caller, period - 1), payload=""))
+        if isinstance(previous, Minted) and now + MIN_REMAINING_SECONDS < previous.expires:
+            return previous, (signing,)
+    return None, (signing,)
 
 
 def _caller_expiry(claims: Claims, now: float) -> int | None:
@@ -209,12 +210,12 @@ def _caller_expiry(claims: Claims, now: float) -> int | None:
     return int(end)
 
 
-_NUMBER: Final = (int, float)  # to make a union of them takes longer than to look whether it is one of them
+_NUMBER: Final = (int, float)  # `int | float` would be evaluated on each call, which takes longer than the check
 
 
 @record
 class _CachedNeed:
-    """The *need* of a period, and all that it depends on besides the claims that it is cached with."""
+    """The *need* of a period, and what else it depends on besides the claims that it is cached with."""
 
     minting: Minting
     rule: Rule
@@ -225,9 +226,9 @@ class _CachedNeed:
 
 
 def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need:
-    """Return the need for the token of now, without what is sent.
+    """Return the need for the token of the current period, without its payload.
 
-    A cached token of a caller has the same claims object: their need is cached with them.
+    A cached token of a caller has the same claims object each time, so the need is cached with the claims.
     """
     claims, cached = caller.claims, caller.claims.minting_need
     if isinstance(cached, _CachedNeed) and cached.minting is minting:
@@ -236,8 +237,8 @@ def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need
             return cached.need
     offset = _offset(minting, claims)
     period = _period(minting, offset, now)
-    asked = _identify(minting, _find_plan(minting, key, caller), caller, period)
-    need = Need(MINTED, SIGNING, asked, Reason.UPSTREAM_TOKEN_UNAVAILABLE)
+    identifier = _identify(minting, _find_plan(minting, key, caller), caller, period)
+    need = Need(MINTED, SIGNING, identifier, Reason.UPSTREAM_TOKEN_UNAVAILABLE)
     if minting.reused and not minting.reads_request:
         object.__setattr__(
             claims, "minting_need", _CachedNeed(minting, caller.rule, caller.issuer, offset, period, need)
@@ -246,7 +247,7 @@ def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need
 
 
 def _offset(minting: Minting, claims: Claims) -> int:
-    """Return a number of seconds by which a caller's tokens are replaced at other moments than those of others."""
+    """Return by how many seconds the periods of a caller are shifted, so that not all tokens are renewed at once."""
     return crc32(claims.payload) % (int(minting.period) or 1)
 
 
@@ -255,19 +256,19 @@ def _period(minting: Minting, offset: int, now: float) -> int:
 
 
 def _identify(minting: Minting, plan: _Plan, caller: Caller, period: int) -> str:
-    """Return a digest of all that decides what the token of one period says."""
+    """Return a digest of everything that decides the claims of the token of one period."""
     claims, target = caller.claims, caller.target
     digest = claims.token_digest or sha256(claims.payload).digest()
     identifier = f"{plan.prefix}{period}.{digest.hex()}"
     if not minting.reads_request and minting.reused:
         return identifier
-    read = (target.method, target.host, target.path.text, caller.request.source_address)
-    own = "" if minting.reused else caller.request.headers.get("x-request-id", "")
-    return f"{identifier}.{_digest(*(read if minting.reads_request else ()), own)}"
+    fields = (target.method, target.host, target.path.text, caller.request.source_address)
+    request_id = "" if minting.reused else caller.request.headers.get("x-request-id", "")
+    return f"{identifier}.{_digest(*(fields if minting.reads_request else ()), request_id)}"
 
 
 def _digest(*parts: str) -> str:
-    return sha256("\0".join(parts).encode()).hexdigest()  # none has a NUL but the last
+    return sha256("\0".join(parts).encode()).hexdigest()  # only the last part can have a NUL, so it is unambiguous
 
 
 def _find_plan(minting: Minting, key: SigningKey, caller: Caller) -> _Plan:
@@ -296,7 +297,7 @@ def _write_head(minting: Minting, rule: Rule) -> str:
 def _write_claims(minting: Minting, plan: _Plan, caller: Caller) -> str:
     """Return the claims of the token for *caller*, as a JSON object without times and `txn`.
 
-    Raises Rejected: CLAIMS_MALFORMED if `sub` is not a string, or is absent where the format requires it;
+    Raises Rejected: CLAIMS_MALFORMED if `sub` is not a string, or is absent although the format requires it;
     HEADER_UNSAFE.
     """
     claims, members = caller.claims, caller.claims.members
@@ -307,7 +308,7 @@ def _write_claims(minting: Minting, plan: _Plan, caller: Caller) -> str:
             raise Rejected(Reason.CLAIMS_MALFORMED, "sub is not a string")
         text = f'{text},"sub":{write_string(subject)}'
     scopes = scopes_for(minting.scope, claims, plan.scopes)
-    if not scopes and minting.format is TokenFormat.TRANSACTION:  # it must have some: the rule's name says its purpose
+    if not scopes and minting.format is TokenFormat.TRANSACTION:  # `scope` is required: it names the purpose
         scopes = plan.rule.name
     if scopes:
         text = f'{text},"scope":{write_string(scopes)}'
@@ -326,9 +327,9 @@ def _write_claims(minting: Minting, plan: _Plan, caller: Caller) -> str:
 
 def _add_claims(text: str, minting: Minting, caller: Caller) -> tuple[str, object]:
     """Return the claims *text* with the configured ones, and `sub`. Raises Rejected(CLAIMS_MALFORMED)."""
-    members: dict[str, object] = json.loads(text)  # a copy: `act` is of the caller's claims, which do not change
-    for each in minting.claims:
-        _put(members, each.path.names, _value(each.value, caller))
+    members: dict[str, object] = json.loads(text)  # a copy: `act` belongs to the caller's claims
+    for claim in minting.claims:
+        _set_claim(members, claim.path.names, _value(claim.value, caller))
     subject = members.get("sub")
     if not isinstance(subject, str | None):
         raise Rejected(Reason.CLAIMS_MALFORMED, "sub of the token for the upstream is not a string")
@@ -336,7 +337,7 @@ def _add_claims(text: str, minting: Minting, caller: Caller) -> tuple[str, objec
 
 
 def wanted_scopes(rule: Rule) -> tuple[str, ...]:
-    """Return the scopes that *rule* asks for, each once, in a fixed order."""
+    """Return the scopes that *rule* requires, each once, in a fixed order."""
     return tuple(dict.fromkeys(rule.requirements.scopes + rule.requirements.any_scope))
 
 
@@ -376,18 +377,18 @@ def _value(value: MintedValue, caller: Caller) -> object:
             assert_never(value)
 
 
-def _put(members: dict[str, object], names: tuple[str, ...], value: object) -> None:
-    """Set *value* at the path *names*; None removes what was there by default, such as `sub`.
+def _set_claim(members: dict[str, object], names: tuple[str, ...], value: object) -> None:
+    """Set *value* at the path *names*; None removes a default, such as `sub`.
 
-    The configuration has no name that is both a value and an object.
+    The configuration never uses one name for both a value and an object.
     """
-    *above, last = names
+    *parents, last = names
     inner = members
-    for name in above:
-        below = inner.setdefault(name, {}) if value is not None else inner.get(name)
-        if not isinstance(below, dict):
+    for name in parents:
+        child = inner.setdefault(name, {}) if value is not None else inner.get(name)
+        if not isinstance(child, dict):
             return
-        inner = below
+        inner = child
     if value is None:
         inner.pop(last, None)
     else:

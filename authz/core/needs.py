@@ -72,7 +72,7 @@ class KeySearched:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Returned instead of a fact that cannot be had now, for the reason *why*: waiting does not help.
+    """Takes the place of a fact that is not available now, for the reason *why*: waiting does not help.
 
     *absent* means that the source does not answer at all. Neither this question nor a limit of ours is the cause.
     """

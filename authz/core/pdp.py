@@ -1,14 +1,14 @@
-"""External decisions: the question to a policy decision point (PDP), its answer, and what follows from it.
+"""External decisions: the question to a policy decision point (PDP), its response, and what follows from it.
 
 A PDP is asked by the AuthZEN Authorization API 1.0 (access evaluation, section 6) or by OPA's data API.
 
 Rules of this file:
 1. A question has the members subject, action, resource and, if configured, context, and no others: some servers refuse
-   members that they do not know. Its members subject, action and resource have ids and names, or it is not asked.
-2. Only a literal true allows and only a literal false denies. Anything else is no answer, and denies with 503.
-3. With *allow_on_error* a request passes only if the PDP does not answer at all. An error in answer to the question, or
-   a limit of ours, denies nevertheless: a client can cause it.
-4. A need contains a digest of all that is sent, to whom and how, so that an answer is never used for another question.
+   members that they do not know. A question whose subject, action or resource lacks its id or name is not sent.
+2. Only a literal true allows and only a literal false denies. Anything else is no decision, and denies with 503.
+3. With *allow_on_error* a request passes only if the PDP does not respond at all. An error in response to the question,
+   or a limit of ours, denies nevertheless: a client can cause it.
+4. A need contains a digest of all that is sent, to whom and how, so that a response is never used for another question.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ _ENCODE: Final[Mapping[IdEncoding, Callable[[str], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pdp:
-    """One PDP, by its configured *name*. *source* is a digest of what else decides its answers: kind, URL, credentials.
+    """One PDP, by its configured *name*. *source* is a digest of the settings that decide its responses.
 
-    With *allow_on_error* a request passes if the PDP does not answer; with *expose_reason* the client gets the reason
-    that the PDP gives for users. *withheld* are headers that no question contains: those with credentials.
+    With *allow_on_error* a request passes if the PDP does not respond; with *expose_reason* the client gets the reason
+    that the PDP gives for users. *excluded_headers* are headers that no question contains: those with credentials.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Pdp:
     id_encoding: IdEncoding = IdEncoding.NONE
     allow_on_error: bool = False
     expose_reason: bool = False
-    withheld: frozenset[str] = frozenset()
+    excluded_headers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ExternalDecision:
-    """What a rule asks of *pdp*."""
+    """The question that a rule puts to *pdp*, as templates."""
 
     pdp: Pdp
     subject: Entity
@@ -115,7 +115,7 @@ class ExternalDecision:
     reads_headers: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Note what the references read, once."""
+        """Derive, once, what the references read."""
         used = list(references_of(self.subject, self.action, self.resource, self.context))
         by_expression = any(each.expression is not None for each in used)
         reads_subject = by_expression or any(each.names == ("claims", "sub") for each in used)
@@ -139,8 +139,8 @@ class StepUp:
     max_age: int | None = None
 
 
-class Verdict(StrEnum):
-    """What a PDP says; REFUSED if it refuses the question itself, as with status 400."""
+class PdpDecision(StrEnum):
+    """What a PDP decides; REFUSED if it refuses the question itself, as with status 400."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
@@ -148,10 +148,10 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PdpAnswer:
-    """An answer: *note* is for the operator, *reason* for the user, *step_up* for the challenge."""
+class PdpResponse:
+    """A response: *note* is for the operator, *reason* for the user, *step_up* for the challenge."""
 
-    verdict: Verdict
+    decision: PdpDecision
     note: str = field(default="", repr=False)
     reason: str = field(default="", repr=False)
     step_up: StepUp | None = None
@@ -164,9 +164,9 @@ def check_external(
     facts: Facts,
     need: Need | None = None,
 ) -> Rejected | None:
-    """Return if the PDP allows the request, or name the need for its answer; *need* if it is known.
+    """Return if the PDP allows the request, or name the need for its response; *need* if it is known.
 
-    If the PDP could not be asked, and the configuration says to allow then, the denial is returned and not raised.
+    If the PDP is down, and the configuration allows requests in that case, the denial is returned and not raised.
 
     Raises Rejected: PDP_DENIED, STEP_UP_REQUIRED, PDP_UNAVAILABLE, and as `pdp_need`.
     """
@@ -174,31 +174,31 @@ def check_external(
     if need is None:
         need = pdp_need(wanted, variables)
     trail.pdp = pdp.name
-    answer = facts.get(need)
-    if isinstance(answer, PdpAnswer):
-        if answer.verdict is Verdict.ALLOWED:
+    response = facts.get(need)
+    if isinstance(response, PdpResponse):
+        if response.decision is PdpDecision.ALLOWED:
             return None
-        raise _deny(pdp, answer)
-    if isinstance(answer, Unanswered) and need.optional and answer.absent:
-        return Rejected(Reason.PDP_UNAVAILABLE, f"allowed without an answer of pdp {pdp.name}: {answer.why}")
+        raise _deny(pdp, response)
+    if isinstance(response, Unanswered) and need.optional and response.absent:
+        return Rejected(Reason.PDP_UNAVAILABLE, f"allowed without an answer of pdp {pdp.name}: {response.why}")
     trail.needs = (need,)
     raise Rejected(Reason.PDP_UNAVAILABLE, f"pdp {pdp.name} has not answered")
 
 
-def _deny(pdp: Pdp, answer: PdpAnswer) -> Rejected:
-    note = f": {answer.note}" if answer.note else ""
-    if answer.verdict is Verdict.REFUSED:
+def _deny(pdp: Pdp, response: PdpResponse) -> Rejected:
+    note = f": {response.note}" if response.note else ""
+    if response.decision is PdpDecision.REFUSED:
         denial = Rejected(Reason.PDP_DENIED, f"pdp {pdp.name} refuses the question{note}")
-    elif answer.step_up is not None:
+    elif response.step_up is not None:
         denial = Rejected(
             Reason.STEP_UP_REQUIRED,
             f"pdp {pdp.name} asks for another authentication{note}",
-            acr_values=answer.step_up.acr_values,
-            max_age=answer.step_up.max_age,
+            acr_values=response.step_up.acr_values,
+            max_age=response.step_up.max_age,
         )
     else:
         denial = Rejected(Reason.PDP_DENIED, f"pdp {pdp.name} denies{note}")
-    denial.message = answer.reason if pdp.expose_reason else ""
+    denial.message = response.reason if pdp.expose_reason else ""
     return denial
 
 
@@ -206,16 +206,16 @@ _SUBJECT: Final = ClaimPath(("sub",))
 
 
 def pdp_need(wanted: ExternalDecision, variables: Variables) -> Need:
-    """Return the need for the PDP's answer. Raises Rejected: POLICY_DENIED, CLAIMS_MALFORMED."""
+    """Return the need for the PDP's response. Raises Rejected: POLICY_DENIED, CLAIMS_MALFORMED."""
     pdp = wanted.pdp
     if wanted.reads_subject:
         variables.claims.check_subject(_SUBJECT)
     if wanted.reads_headers:
         request = variables.request
-        sent = {name: value for name, value in request.headers.items() if name not in pdp.withheld}
+        sent = {name: value for name, value in request.headers.items() if name not in pdp.excluded_headers}
         variables = replace(variables, request=replace(request, headers=sent))
     try:
-        question = write_json(_write(wanted, variables))
+        question = write_json(_write_question(wanted, variables))
     except NoValueError as error:
         raise Rejected(Reason.POLICY_DENIED, f"no question to pdp {pdp.name}: {error}") from error
     if len(question) > MAX_QUESTION_BYTES:
@@ -224,13 +224,13 @@ def pdp_need(wanted: ExternalDecision, variables: Variables) -> Need:
     return Need(PDP, pdp.name, digest, Reason.PDP_UNAVAILABLE, question, optional=pdp.allow_on_error)
 
 
-def _write(wanted: ExternalDecision, variables: Variables) -> dict[str, object]:
+def _write_question(wanted: ExternalDecision, variables: Variables) -> dict[str, object]:
     encode = _ENCODE[wanted.pdp.id_encoding]
     question: dict[str, object] = {
         "subject": _write_entity("subject", wanted.subject, variables, encode),
         "action": {
             "name": _require("action.name", wanted.action.name, variables),
-            **_more(wanted.action.properties, variables),
+            **_render_properties(wanted.action.properties, variables),
         },
         "resource": _write_entity("resource", wanted.resource, variables, encode),
     }
@@ -243,7 +243,7 @@ def _write_entity(name: str, entity: Entity, variables: Variables, encode: Calla
     return {
         "type": _require(f"{name}.type", entity.type, variables),
         "id": _require(f"{name}.id", entity.id, variables, encode),
-        **_more(entity.properties, variables),
+        **_render_properties(entity.properties, variables),
     }
 
 
@@ -254,11 +254,11 @@ def _require(name: str, text: Text | Reference, variables: Variables, encode: Ca
     return rendered
 
 
-def _more(properties: Template, variables: Variables) -> dict[str, object]:
+def _render_properties(properties: Template, variables: Variables) -> dict[str, object]:
     return {} if properties is None else {"properties": render(properties, variables)}
 
 
-def read_answer(members: Mapping[str, object], kind: PdpKind) -> PdpAnswer:
+def read_response(members: Mapping[str, object], kind: PdpKind) -> PdpResponse:
     """Read a response: for AuthZEN its `decision`, for OPA its `result`, a boolean or an object with a `decision`.
 
     Raises ValueError if there is no boolean: OPA leaves out `result` if the rule is undefined, or not loaded yet.
@@ -273,16 +273,16 @@ def read_answer(members: Mapping[str, object], kind: PdpKind) -> PdpAnswer:
         return _ALLOWED
     if not isinstance(context, Mapping):
         return _DENIED
-    return PdpAnswer(
-        Verdict.DENIED,
+    return PdpResponse(
+        PdpDecision.DENIED,
         _read_text(context.get("reason_admin")) or _read_text(context.get("reason")),
         _read_text(context.get("reason_user")),
         _read_step_up(context),
     )
 
 
-_ALLOWED: Final = PdpAnswer(Verdict.ALLOWED)
-_DENIED: Final = PdpAnswer(Verdict.DENIED)
+_ALLOWED: Final = PdpResponse(PdpDecision.ALLOWED)
+_DENIED: Final = PdpResponse(PdpDecision.DENIED)
 
 
 def _read_text(value: object) -> str:
@@ -303,7 +303,7 @@ _ACR_VALUE: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # in a quoted list
 def _read_step_up(context: Mapping[str, object]) -> StepUp | None:
     """Read `acr_values`, `amr_values` (both as in AuthZEN section 5.5, or lists) and `max_age`, in seconds.
 
-    A challenge has no `amr_values` (RFC 9470 section 3), but a client that authenticates again may learn what to do.
+    A challenge has no `amr_values` (RFC 9470 section 3), but is sent for them too: the client can authenticate again.
     """
     acr_values, age = _read_list(context.get("acr_values")), context.get("max_age")
     if isinstance(age, str) and age.isascii() and age.isdigit():
@@ -315,7 +315,7 @@ def _read_step_up(context: Mapping[str, object]) -> StepUp | None:
 
 
 def _read_list(value: object) -> tuple[str, ...]:
-    """Return the words of a text or list that a challenge can contain, of them all or none."""
+    """Return the words of a text or a list; none of them if a challenge cannot contain them all."""
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or len(words) > MAX_ACR_VALUES:
         return ()

@@ -70,11 +70,11 @@ class RiskCondition(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskRequirement:
-    """What a rule requires of the risk: each count at most that many; with *known_network*, no new network.
+    """What a rule requires of the risk: upper bounds of failures and, with *known_network*, no new network.
 
-    The engine's score is at most *max_score*, and its level one of *levels*. If that is not met, the authentication in
-    *step_up* is required, or the request denied without it. A *condition* that reads the risk is evaluated here. With
-    *asks_engine*, the rule reads what the engine says.
+    The engine's score is at most *max_score*, and its level one of *levels*. If these are not met, the authentication
+    in *step_up* is required; without *step_up* the request is denied. A *condition* that reads the risk is evaluated
+    here. *asks_engine* means that the rule reads the engine's assessment.
     """
 
     max_failures_1m: int | None = None
@@ -93,10 +93,10 @@ class RiskRequirement:
 class Requirements:
     """What a rule requires of an authenticated caller; all parts must hold. *max_age* is in seconds since `auth_time`.
 
-    *bound* is proof of possession, which `check_binding` has seen.
+    *bound* requires a token that is bound to its sender; `check_binding` has verified the binding.
     *condition_reads* are claims that the *condition* reads and whose type is checked first: `sub` must be a string.
-    *external* is what a policy decision point must allow, and is asked last.
-    *risk* is checked last; the *condition* is part of it, if it reads the risk.
+    *risk* is checked after all of these; a *condition* that reads the risk is part of it. *external* is last: a policy
+    decision point must allow the request.
     """
 
     issuers: frozenset[str] = frozenset()

@@ -2,13 +2,14 @@
 
 Rules of this file:
 1. An entry is about the tokens of one issuer: one token, or those of a session, a subject, a client or a key.
-2. An entry with `before` is about tokens issued until then, the second itself included; a token without `iat` may be
-   that old, and counts as such. So a session that begins after a logout is not ended by it, nor by its repetition.
-3. The digest of a JWT leaves its signature out: of an ECDSA signature anyone can make a second one, with another text.
+2. An entry with `before` is about tokens issued until then, that second included; a token without `iat` counts as
+   issued before. So neither a logout nor its repetition ends a session that began after it.
+3. The digest of a JWT does not include the signature: anyone can derive a second valid ECDSA signature from the first.
 4. Readers take no lock and never wait. Its owner lets one writer at a time change a table.
 5. Nothing is evicted. A table that is full refuses an entry, and its sender must be informed.
-6. An entry is kept as two numbers of 60 bits. The first is a hash, seeded by the interpreter, that no client can aim
-   at; the second has seven bits of another hash: of a million entries, one token in 10^14 meets that of another.
+6. An entry is stored as two numbers of 60 bits. The first is a hash that the interpreter seeds, so that no client can
+   aim for a collision; the second includes seven bits of another hash. With a million entries, one token in 10^14
+   collides with the entry of another.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from authz.core.token import UnverifiedToken
 
 MAX_VALUE_CHARS: Final = 1024  # of what an entry names
 
-_HASH: Final = (1 << 60) - 1
+_HASH_MASK: Final = (1 << 60) - 1
 _CHECK_BITS: Final = 7
 _HOUR_BITS: Final = 20  # until the year 2089
 _ALWAYS: Final = (1 << 33) - 1  # as an instant: no token was issued after it
@@ -58,10 +59,10 @@ class AddResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RevocationEntry:
-    """Tokens of *issuer*, the value of `iss`, that are revoked: those whose *by* is *value*.
+    """Revokes the tokens of *issuer*, an `iss`, whose member *by* has the value *value*.
 
-    *before* limits it to tokens issued until then. The entry may be forgotten after *until*. Both are seconds since the
-    epoch, rounded up: *until* to a whole hour.
+    *before* limits it to tokens issued until then. The entry expires at *until*. Both are seconds since the epoch,
+    rounded up: *until* to a whole hour.
     """
 
     by: RevokedBy
@@ -144,7 +145,7 @@ class RevocationTable:
         return gone
 
     def look_up(self, by: RevokedBy, issuer: str, value: str, now: float) -> tuple[float | None, float] | None:
-        """Return `before` and `until` of what is revoked by this at *now*; None if nothing is."""
+        """Return `before` and `until` of the entry for this target; None if there is none at *now*."""
         packed = self._by[by].get(_hash(issuer, value))
         if packed is None or packed & _CHECK != _check_bits(by, issuer, value) or _ends(packed) <= now:
             return None
@@ -157,7 +158,7 @@ class RevocationTable:
         """Return by what the *token* of the issuer *iss* is revoked at *now*; *key* signed it, if it is a JWT."""
         for by, read, entries in self._used:
             for value in read(members, token, key):
-                packed = entries.get(hash((iss, value)) & _HASH)
+                packed = entries.get(hash((iss, value)) & _HASH_MASK)
                 if packed is not None and _applies(packed, by, iss, value, members, now):
                     return by
         return None
@@ -168,7 +169,7 @@ class RevocationTable:
 
 @dataclass(frozen=True, slots=True)
 class RevocationSource:
-    """The entries of the source configured as *name*; not *available* if they are missing or too old to rely on."""
+    """The entries of the source configured as *name*; not *available* if they are missing or too old."""
 
     name: str
     table: RevocationTable
@@ -183,7 +184,7 @@ def check_revoked(
     key: Key | None,
     now: float,
 ) -> None:
-    """Reject a revoked token, and any token while a source cannot be relied on.
+    """Reject a revoked token, and any token while a source is not available.
 
     Raises Rejected: TOKEN_REVOKED, REVOCATIONS_UNAVAILABLE.
     """
@@ -201,7 +202,7 @@ _CHECK: Final = (1 << _CHECK_BITS) - 1
 
 
 def _hash(issuer: str, value: str) -> int:
-    return hash((issuer, value)) & _HASH
+    return hash((issuer, value)) & _HASH_MASK
 
 
 def _check_bits(by: RevokedBy, issuer: str, value: object) -> int:
@@ -224,7 +225,7 @@ def _ends(packed: int) -> float:
 
 
 def _applies(packed: int, by: RevokedBy, iss: str, value: object, members: Mapping[str, object], now: float) -> bool:
-    """Return whether the entry that was found is the token's, and of its time."""
+    """Return whether a found entry is in force and applies to the token: same target, issued before its limit."""
     before, issued = packed >> _BEFORE_AT, members.get("iat")
     if packed & _CHECK != _check_bits(by, iss, value) or _ends(packed) <= now:
         return False

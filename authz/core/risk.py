@@ -152,7 +152,7 @@ def _require(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -
 def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts: Facts) -> Assessment:
     """Return what the engine says, or `on_error` while it is down; or name the need for it. Raises Rejected."""
     if engine is None:
-        raise Rejected(Reason.RISK_UNAVAILABLE, "no risk engine is configured: a snapshot that contradicts itself")
+        raise Rejected(Reason.RISK_UNAVAILABLE, "no risk engine is configured: inconsistent snapshot")
     request, claims = caller.request, caller.claims
     question = {
         "issuer": caller.issuer.name,

@@ -4,10 +4,10 @@ Rules of this file:
 1. A SET has `typ: secevent+jwt`, the `iss` of its transmitter, one of our audiences, and a signature by the
    transmitter's own keys. That `typ` keeps SETs and access tokens apart.
 2. A transmitter may revoke tokens of the issuers that are configured for it, and of no others.
-3. An event that ends sessions ends tokens that were issued until it happened. Events that end none are accepted, so
-   that they are not sent again: verification, a new credential, and those that say nothing about tokens.
+3. An event that ends sessions revokes the tokens that were issued before it. Events that end none are acknowledged, so
+   that they are not sent again: verification, a new credential, and those that are not about tokens.
 4. A subject is matched as its format says (RFC 9493). If none of its identifiers can be matched with a token, the event
-   is refused: its transmitter would otherwise take it to be in effect.
+   is refused: otherwise its transmitter would assume that it is in effect.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is to be signed for a token that the sidecar mints, as the text that a need sends to the key.
+"""The request to sign a token that the sidecar mints, as the payload of a need.
 
-It has a line for each part; no JSON that is written here has a line break.
+It has one line for each part; the JSON that is written here has no line breaks.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from authz.core import base64url
 from authz.core.record import record
 
 write_json: Final = json.JSONEncoder(separators=(",", ":")).encode
-write_string: Final = json.encoder.encode_basestring_ascii  # what `write_json` does with a string, without a look at it
+write_string: Final = json.encoder.encode_basestring_ascii  # what `write_json` does with strings, without type checks
 
 
 @record
 class SigningTerms:
-    """What is the same for all tokens of a configuration and a key, whose id is *kid*.
+    """What all tokens of a configuration and a key, with the id *kid*, have in common.
 
-    *header_json* is the JOSE header, *header_part* the same in base64url, with the dot after it. A token lives
-    *lifetime* seconds, and may be sent again for *reuse_for* seconds.
+    *header_json* is the JOSE header, *header_part* the same in base64url, followed by a dot. A token expires after
+    *lifetime* seconds, and may be reused for *reuse_for* seconds.
     """
 
     header_json: str
@@ -41,9 +41,9 @@ class SigningTerms:
 
 @record
 class SigningRequest:
-    """What is to be signed by which *terms*: claims as a JSON text, to which times and `txn` are to be added.
+    """A token to sign: its *terms*, and its claims as JSON, to which the signer adds the times and `txn`.
 
-    The token ends at *not_after* at the latest, in whole seconds since the epoch.
+    The token expires at *not_after* at the latest, in whole seconds since the epoch.
     """
 
     terms: SigningTerms
@@ -58,20 +58,20 @@ class SigningRequest:
 
 
 def write_signing_terms(*, algorithm: str, token_type: str, kid: str, lifetime: float, reuse_for: float) -> str:
-    """Write the lines that are the same for all tokens."""
+    """Return the lines that all tokens have in common."""
     header = write_json({"alg": algorithm, "typ": token_type, "kid": kid})
     return f"{header}\n{lifetime}\n{reuse_for}"
 
 
 def write_signing_request(terms: str, claims: str, not_after: int | None) -> str:
-    """Write what is to be signed: *claims* as JSON, by what `write_signing_terms` wrote."""
+    """Return the request to sign *claims*, a JSON object, on *terms* from `write_signing_terms`."""
     return f"{terms}\n{'' if not_after is None else not_after}\n{claims}"
 
 
-def read_signing_request(sent: str) -> SigningRequest:
+def read_signing_request(payload: str) -> SigningRequest:
     """Read what `write_signing_request` wrote."""
-    terms, end, claims = sent.rsplit("\n", 2)
-    return SigningRequest(_read_terms(terms), claims, int(end) if end else None)
+    terms, not_after, claims = payload.rsplit("\n", 2)
+    return SigningRequest(_read_terms(terms), claims, int(not_after) if not_after else None)
 
 
 @lru_cache(maxsize=16)

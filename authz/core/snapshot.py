@@ -29,7 +29,7 @@ from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source, UnverifiedTo
 class TokenRules:
     """Where a token may be, its maximum size, and whether it is forwarded to the upstream.
 
-    *schemes* are those of a challenge to who sent no token. *strip_proofs* removes the DPoP header.
+    *schemes* are those of the challenge to a client that sent no token. *strip_proofs* removes the DPoP header.
     """
 
     sources: tuple[Source, ...] = (HeaderSource("authorization", "Bearer"),)
@@ -79,11 +79,11 @@ class ParseToken(Protocol):
 class Snapshot:
     """The state at one moment. *issuers* are by `iss`; *parse_token* and *verify_signature* may use a cache.
 
-    *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
-    With *clients*, the failures of client networks count. *revocations* are the sources of revoked tokens; entries may
-    be added to their tables while the snapshot is in use.
-    *minting* is how tokens for the upstream are made, *published* the documents about the keys that sign them;
-    *exchange* is how an issuer gives tokens for the upstream instead.
+    *opaque* pairs the prefix of opaque tokens with the `iss` of the issuer that introspects them, the longest prefix
+    first. With *clients*, the failures of client networks are counted. *revocations* are the sources of revoked tokens;
+    entries may be added to their tables while the snapshot is in use.
+    *minting* is how tokens for the upstream are minted, *published* the documents about the keys that sign them;
+    *exchange* is how an issuer issues tokens for the upstream instead.
     """
 
     issuers: Mapping[str, Issuer]

@@ -1,4 +1,4 @@
-"""SPIFFE IDs, and whose token a JWT-SVID is: it need not have an `iss`.
+"""SPIFFE IDs, and the issuer of a JWT-SVID, which need not have an `iss`.
 
 The SPIFFE Identity and Verifiable Identity Document, section 2; SPIFFE JWT-SVID, sections 3 and 5.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 SCHEME: Final = "spiffe://"
-_MAX_ID: Final = 2048  # octets, and every one is a character here
+_MAX_ID: Final = 2048  # octets; each is one character, because an ID is ASCII
 _ID: Final = re.compile(r"(spiffe://[a-z0-9._-]{1,255})(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*")
 
 

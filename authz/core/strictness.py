@@ -111,7 +111,7 @@ def _compare_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequireme
 
 
 def _compare_risk(old: RiskRequirement | None, new: RiskRequirement | None) -> Strictness:
-    """Compare what is required of the risk. A step-up is a way out, so rules with different ones cannot be compared."""
+    """Compare the risk requirements. A step-up is an alternative: rules with different ones cannot be compared."""
     before, after = old or RiskRequirement(), new or RiskRequirement()
     if old is not None and new is not None and before.step_up != after.step_up:
         return Strictness.UNKNOWN

@@ -51,7 +51,7 @@ Compile = Callable[[str], Expression]
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """What references refer to."""
+    """The values that references refer to."""
 
     request: Request
     target: Target
@@ -249,7 +249,7 @@ def render_text(template: Text | Reference, variables: Variables, encode: Callab
 def is_ambiguous(template: Template, *, never_in_values: str, never_in_params: str) -> bool:
     """Return whether two requests with different values may have the same text.
 
-    So it is if two values are next to each other, or only text is between them that the first may contain.
+    That is the case if two values are adjacent, or separated only by text that the first one may contain.
     *never_in_values* are characters that no value has, *never_in_params* those that no path parameter has.
     """
     if not isinstance(template, Text):

@@ -1,11 +1,12 @@
-"""Slow down networks that send many bad tokens: 429, before any signature is verified and any issuer is asked.
+"""Throttle networks that send many bad tokens: 429, before any signature is verified and any issuer is asked.
 
 Rules of this file:
-1. Only denials of a token that is not shown to be authentic count (BAD_TOKENS). An expired token is one that was: every
-   client sends it once. Denials by the throttle itself do not count either, so that a network recovers.
-2. A network may be shared. A token that was accepted before passes from everywhere, and a new token passes from a
-   network in which its subject was accepted before. Both are decided like any other, so nothing is gained by lying.
-3. There is no count of failures by what a token claims: a client could write another's name into it.
+1. Only denials of tokens that may be guessed, forged or stolen count (BAD_TOKENS). An expired token does not: every
+   client sends one now and then. Denials by the throttle itself do not count either, so that a network recovers.
+2. A network may be shared. A token that was accepted before is not throttled in any network, nor is a new token in a
+   network in which its subject was accepted before. Both are then checked like any other, so a false claim gains
+   nothing.
+3. Failures are not counted by the claims of a token: a client could write another's name into them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.token import FoundToken, parse_token
 
-THROTTLE: Final = "throttle"  # the kind of a need to know whether a network is slowed down; `identifier` is the network
+THROTTLE: Final = "throttle"  # the kind of a need to know whether a network is throttled; `identifier` is the network
 ACCEPTED: Final = "accepted"  # the kind of a need to know whether a token or a subject was accepted before
 TOKEN: Final = "token"  # the sources of a need of that kind: what was accepted
 SUBJECT: Final = "subject"
@@ -64,7 +65,7 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientRules:
-    """Which network a client counts as, and whether failures slow it down."""
+    """How the network of a client is determined, and whether failures throttle it."""
 
     networks: NetworkRules = field(default_factory=NetworkRules)
     throttle: Throttle | None = None
@@ -72,7 +73,7 @@ class ClientRules:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """A network is slowed down: its next attempt is in *seconds*."""
+    """A network is throttled: it may send its next token in *seconds*."""
 
     seconds: float
 
@@ -80,7 +81,7 @@ class Throttled:
 def check_throttle(
     found: FoundToken, request: Request, rules: ClientRules, max_bytes: int, trail: AuditTrail, facts: Facts
 ) -> None:
-    """Deny the request if its network is slowed down, and its token is not known. Raises Rejected(THROTTLED)."""
+    """Deny the request if its network is throttled, and its token was not accepted. Raises Rejected(THROTTLED)."""
     network = trail.network = network_of(request, rules.networks)
     if network is None or rules.throttle is None:
         return

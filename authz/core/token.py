@@ -87,7 +87,7 @@ class UnverifiedToken:
 
     @property
     def signing_digest(self) -> str:
-        """The SHA-256 of what is signed, in hexadecimal, computed once: that of all tokens that differ in signature."""
+        """The SHA-256 of the signing input, in hexadecimal, computed once: tokens may differ in signature only."""
         if self._signing_digest is not None:
             return self._signing_digest
         digest = sha256(self.signing_input).hexdigest()
@@ -96,14 +96,14 @@ class UnverifiedToken:
 
 
 def digest_of(text: str) -> bytes:
-    """Return the SHA-256 of a token's *text*, which has one form: two tokens with the same digest are the same."""
+    """Return the SHA-256 of a token's *text*. It identifies the token, because base64url is canonical here."""
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def parse_token(
     text: str, /, *, max_bytes: int = MAX_TOKEN_BYTES, cached: bool = True, digest: bytes | None = None
 ) -> UnverifiedToken:
-    """Parse *text* as a compact JWS of at most *max_bytes*; *cached* keeps what its header says.
+    """Parse *text* as a compact JWS of at most *max_bytes*; with *cached*, its parsed header is cached.
 
     *digest* is the `digest_of` the text, if it is known.
 
@@ -136,7 +136,7 @@ def parse_token(
 
 
 def check_opaque(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> None:
-    """Refuse a token that is no JWT, and cannot be sent as one (RFC 6750 section 2.1) of at most *max_bytes*.
+    """Reject an opaque token that is not a token68 (RFC 6750 section 2.1) of at most *max_bytes*.
 
     Raises Rejected: TOKEN_TOO_LARGE, TOKEN_MALFORMED.
     """

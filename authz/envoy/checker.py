@@ -206,7 +206,7 @@ class Checker:
 
     def _respond(self, pending: _Pending) -> bytes:
         responses = pending.snapshot.responses
-        pending.decision.trail.passed = None  # a decision may be kept for long, and its snapshot must not
+        pending.decision.trail.checkpoint = None  # a decision may be kept for long, and its snapshot must not
         return self._answer(pending.decision, pending.request, responses, pending.received, pending.metadata)
 
     def _answer(

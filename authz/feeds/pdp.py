@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Final
 
 from authz.config.pdp import Pdp
-from authz.core.pdp import PdpAnswer, PdpKind, Verdict, read_answer
+from authz.core.pdp import PdpDecision, PdpKind, PdpResponse, read_response
 from authz.core.strictjson import parse_object
 from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
@@ -54,9 +54,9 @@ class PdpReader:
         answer = self._read_decision(response)
         self._health.note()
         size = len(answer.note) + len(answer.reason)
-        return Fact(answer, self._ttl, size, answer.verdict.value)
+        return Fact(answer, self._ttl, size, answer.decision.value)
 
-    def _read_decision(self, response: Response) -> PdpAnswer:
+    def _read_decision(self, response: Response) -> PdpResponse:
         # A PDP says the same of many questions: most responses are equal to an earlier one, octet by octet.
         read = _read_short if len(response.body) <= _MAX_SHORT_BYTES else _read
         try:
@@ -69,13 +69,13 @@ class PdpReader:
         status, code = response.status, _read_code(response)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
         if status in REFUSED_STATUSES and self._health.is_good:
-            return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
+            return Fact(PdpResponse(PdpDecision.REFUSED, shown), result=PdpDecision.REFUSED.value)
         raise self._health.fail_by_status(status, shown)
 
 
-def _read(media_type: str, body: bytes, kind: PdpKind) -> PdpAnswer:
+def _read(media_type: str, body: bytes, kind: PdpKind) -> PdpResponse:
     """Read a response. Raises SourceError, ValueError."""
-    return read_answer(parse_json_body(media_type, body), kind)
+    return read_response(parse_json_body(media_type, body), kind)
 
 
 _read_short: Final = lru_cache(maxsize=_MAX_SHORT)(_read)

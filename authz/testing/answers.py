@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from authz.core.needs import Need, Unanswered
-from authz.core.pdp import PDP, PdpAnswer, PdpKind, read_answer
+from authz.core.pdp import PDP, PdpKind, PdpResponse, read_response
 from authz.core.risk import ASSESSMENT_FIELDS, CLIENT, HISTORY_FIELDS, RISK, Assessment, ClientHistory
 from authz.testing.instant_lane import InstantLane
 
@@ -20,12 +20,12 @@ _UNREACHABLE: Final = Unanswered("it does not answer in this test", absent=True)
 def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[str, InstantLane]:
     """Return the lane to the PDPs of these *kinds*, by name, each of which gives the same *reply*."""
 
-    def decide(need: Need) -> PdpAnswer | Unanswered:
+    def decide(need: Need) -> PdpResponse | Unanswered:
         said = reply(json.loads(need.payload)) if callable(reply) else reply
         if said is None:
             return _UNREACHABLE
         try:
-            return read_answer(said, kinds[need.source])
+            return read_response(said, kinds[need.source])
         except ValueError as error:
             return Unanswered(str(error))
 

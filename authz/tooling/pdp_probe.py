@@ -15,7 +15,7 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
-from authz.core.pdp import PDP, PdpKind, Verdict
+from authz.core.pdp import PDP, PdpDecision, PdpKind
 from authz.core.template import Reference, Text
 from authz.facts.source import Fact, SourceError
 from authz.feeds.http.client_auth import ClientAuth
@@ -59,7 +59,7 @@ def probe_pdp(name: str, pdp: Pdp, question: Mapping[str, object]) -> ProbedPdp:
             return ProbedPdp(name, ok=False, findings=(finding,))
         return ProbedPdp(name, ok=False, findings=(f"{error.result}: {error}",))
     findings = [f"a made-up subject and resource are {fact.result}"]
-    if fact.result == Verdict.ALLOWED.value:
+    if fact.result == PdpDecision.ALLOWED.value:
         findings.append("is that so by a rule for everyone? Otherwise it decides nothing")
     findings.append(try_wrong_credentials(pdp, lambda wrong: _ask(pdp, question, wrong)))
     return ProbedPdp(name, ok=True, findings=tuple(findings))

@@ -15,7 +15,7 @@ from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision
 from authz.core.dpop import ProofUse
 from authz.core.needs import PROOF, Facts, Need, Unanswered
-from authz.core.pdp import PDP, PdpAnswer, Verdict
+from authz.core.pdp import PDP, PdpDecision, PdpResponse
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
@@ -32,8 +32,8 @@ from tests.fixtures import T, ask, rule
 from tests.unit.envoy.asking import FakeLane, HeldLane, told, write_check
 from tests.unit.feeds.test_shared_proofs import FakeState, Observer
 
-ALLOWED: Final = PdpAnswer(Verdict.ALLOWED)
-DENIED: Final = PdpAnswer(Verdict.DENIED)
+ALLOWED: Final = PdpResponse(PdpDecision.ALLOWED)
+DENIED: Final = PdpResponse(PdpDecision.DENIED)
 
 
 def asking(**others: Any) -> Snapshot:  # noqa: ANN401 - fields of a rule

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from authz.core.authorize import authorize
 from authz.core.needs import Facts, Unanswered
-from authz.core.pdp import Action, Entity, ExternalDecision, Pdp, PdpAnswer, StepUp, Verdict
+from authz.core.pdp import Action, Entity, ExternalDecision, Pdp, PdpDecision, PdpResponse, StepUp
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.core.template import Expression, Reference, Text, parse_template, parse_text
@@ -60,19 +60,19 @@ def asks(name: str, reason: Reason, fact: object, *, asked: ExternalDecision | N
 
 
 DOWN: Final = Unanswered("connection refused", absent=True)
-REASONED: Final = PdpAnswer(Verdict.DENIED, "policy 7", "ask your manager")
-STEP_UP: Final = PdpAnswer(Verdict.DENIED, step_up=StepUp(("mfa",), 300))
+REASONED: Final = PdpResponse(PdpDecision.DENIED, "policy 7", "ask your manager")
+STEP_UP: Final = PdpResponse(PdpDecision.DENIED, step_up=StepUp(("mfa",), 300))
 
 CASES: Final[list[Case]] = [
     asks(
         "allows",
         Reason.AUTHENTICATED,
-        PdpAnswer(Verdict.ALLOWED),
+        PdpResponse(PdpDecision.ALLOWED),
         sees={"x-user-id": "bob", "x-user-groups": "admin,staff"},
     ),
-    asks("denies", Reason.PDP_DENIED, PdpAnswer(Verdict.DENIED)),
+    asks("denies", Reason.PDP_DENIED, PdpResponse(PdpDecision.DENIED)),
     asks("denies-with-a-reason", Reason.PDP_DENIED, REASONED),
-    asks("refuses-the-question", Reason.PDP_DENIED, PdpAnswer(Verdict.REFUSED, "HTTP status 400")),
+    asks("refuses-the-question", Reason.PDP_DENIED, PdpResponse(PdpDecision.REFUSED, "HTTP status 400")),
     asks("asks-for-a-step-up", Reason.STEP_UP_REQUIRED, STEP_UP),
     asks("is-no-answer", Reason.PDP_UNAVAILABLE, {"decision": True}),
     asks("is-down", Reason.PDP_UNAVAILABLE, DOWN),

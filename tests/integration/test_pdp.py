@@ -16,7 +16,7 @@ import pytest
 
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
-from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
+from authz.core.pdp import PDP, PdpDecision, PdpKind, PdpResponse
 from authz.demo.loopback import Answer, RawResponse, Response
 from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS
@@ -95,7 +95,7 @@ def test_the_question_is_sent_as_it_is(tmp_path: Path) -> None:
         server.answers[EVALUATION] = say(b'{"decision":true}')
         fact = make_source(f"{server.url}{EVALUATION}", BearerTokenFile(str(tmp_path / "token")))(need())
         (request,) = server.seen
-    assert fact.value == PdpAnswer(Verdict.ALLOWED)
+    assert fact.value == PdpResponse(PdpDecision.ALLOWED)
     assert (request.method, request.target, request.body.decode()) == ("POST", EVALUATION, QUESTION)
     sent = {name.lower(): value for name, value in request.headers}
     assert (sent["content-type"], sent["accept"]) == ("application/json", "application/json")
@@ -124,7 +124,7 @@ def test_the_certification_scenario(question: object, decision: bool) -> None:  
     with FakeIdp() as server:
         server.answers[EVALUATION] = evaluate
         fact = make_source(f"{server.url}{EVALUATION}")(need(question))
-    assert fact.value == PdpAnswer(Verdict.ALLOWED if decision else Verdict.DENIED)
+    assert fact.value == PdpResponse(PdpDecision.ALLOWED if decision else PdpDecision.DENIED)
     assert fact.result == ("allowed" if decision else "denied")
 
 
@@ -220,7 +220,7 @@ def test_a_400_is_about_the_question_once_the_pdp_has_decided() -> None:
         source(need())
         server.answers[EVALUATION] = lambda _: Response(400, (), refusal["body"].encode())
         fact = source(need())
-        assert fact.value == PdpAnswer(Verdict.REFUSED, "HTTP status 400, validation_error")
+        assert fact.value == PdpResponse(PdpDecision.REFUSED, "HTTP status 400, validation_error")
         assert (fact.result, fact.ttl) == ("refused", 0.0)
         clock.advance(HEALTHY_SECONDS)
         assert refuse(source).result == "bad_request"

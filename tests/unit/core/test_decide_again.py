@@ -15,7 +15,7 @@ from authz.core.decision import Allow, Decision
 from authz.core.dpop import Possession, ProofUse
 from authz.core.minting import MINTED, Minted
 from authz.core.needs import NO_FACTS, PROOF, Facts, Need, Unanswered
-from authz.core.pdp import PDP, PdpAnswer, Verdict
+from authz.core.pdp import PDP, PdpDecision, PdpResponse
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.requirements import RiskRequirement
@@ -29,7 +29,7 @@ from tests.cases.minting import minting
 from tests.fixtures import A, T, ask, issuer_a, make_snapshot, mint, rule
 from tests.unit.core.test_binding import BOUND, HOST, proof_for
 
-ALLOWED: Final = PdpAnswer(Verdict.ALLOWED)
+ALLOWED: Final = PdpResponse(PdpDecision.ALLOWED)
 GOOD: Final[dict[str, object]] = {
     CLIENT: ClientHistory(),
     RISK: Assessment("low"),
@@ -40,7 +40,7 @@ GOOD: Final[dict[str, object]] = {
 BAD: Final[dict[str, tuple[object, ...]]] = {
     CLIENT: (ClientHistory(failures_1m=99), "no history"),
     RISK: (Assessment("high"), Unanswered("HTTP status 500")),
-    PDP: (REASONED, STEP_UP, DOWN, Unanswered("HTTP status 500"), PdpAnswer(Verdict.REFUSED)),
+    PDP: (REASONED, STEP_UP, DOWN, Unanswered("HTTP status 500"), PdpResponse(PdpDecision.REFUSED)),
     MINTED: ("no token",),
     PROOF: (ProofUse.REPLAYED,),
 }

@@ -20,11 +20,11 @@ from authz.core.pdp import (
     PDP,
     Entity,
     IdEncoding,
-    PdpAnswer,
+    PdpDecision,
     PdpKind,
+    PdpResponse,
     StepUp,
-    Verdict,
-    read_answer,
+    read_response,
 )
 from authz.core.reasons import Reason
 from authz.core.steps import Step
@@ -32,8 +32,8 @@ from authz.core.template import Reference, parse_template
 from tests.cases.external import DOWN, GOOD, POLICIES, REASONED, TOLERANT, no_expression, question, ruled, text
 from tests.fixtures import T, ask, mint
 
-ALLOWED: Final = PdpAnswer(Verdict.ALLOWED)
-DENIED: Final = PdpAnswer(Verdict.DENIED)
+ALLOWED: Final = PdpResponse(PdpDecision.ALLOWED)
+DENIED: Final = PdpResponse(PdpDecision.DENIED)
 
 
 def need_of(asked: Any, token: str = GOOD, **request: Any) -> Need:  # noqa: ANN401 - a question
@@ -131,7 +131,7 @@ def test_credentials_are_in_no_question() -> None:
             """Return them."""
             return dict(request.headers)
 
-    pdp = replace(POLICIES, withheld=frozenset({"authorization", "cookie"}))
+    pdp = replace(POLICIES, excluded_headers=frozenset({"authorization", "cookie"}))
     headers = {"cookie": "s=secret", "x-device": "d1"}
     plain = {"all": "${request.headers}", "one": "${request.headers.authorization}"}
     assert sent(question(pdp, context=plain), headers=headers)["context"] == {"all": {"x-device": "d1"}}
@@ -139,7 +139,7 @@ def test_credentials_are_in_no_question() -> None:
     assert sent(by_cel, headers=headers)["context"] == {"all": {"x-device": "d1"}}
 
 
-ANSWERS: Final[Mapping[str, tuple[PdpKind, object, PdpAnswer | None]]] = {
+ANSWERS: Final[Mapping[str, tuple[PdpKind, object, PdpResponse | None]]] = {
     "true": (PdpKind.AUTHZEN, {"decision": True}, ALLOWED),
     "false": (PdpKind.AUTHZEN, {"decision": False}, DENIED),
     "true with a context": (PdpKind.AUTHZEN, {"decision": True, "context": {"acr_values": "x"}}, ALLOWED),
@@ -162,13 +162,13 @@ ANSWERS: Final[Mapping[str, tuple[PdpKind, object, PdpAnswer | None]]] = {
 
 
 @pytest.mark.parametrize(("kind", "members", "expected"), ANSWERS.values(), ids=ANSWERS)
-def test_only_a_boolean_is_a_decision(kind: PdpKind, members: Any, expected: PdpAnswer | None) -> None:  # noqa: ANN401 - JSON
+def test_only_a_boolean_is_a_decision(kind: PdpKind, members: Any, expected: PdpResponse | None) -> None:  # noqa: ANN401 - JSON
     """Anything else is no answer: neither a denial nor an allow."""
     if expected is None:
         with pytest.raises(ValueError, match="no boolean"):
-            read_answer(members, kind)
+            read_response(members, kind)
     else:
-        assert read_answer(members, kind) == expected
+        assert read_response(members, kind) == expected
 
 
 REASONS: Final[Mapping[str, tuple[object, str]]] = {
@@ -186,9 +186,9 @@ REASONS: Final[Mapping[str, tuple[object, str]]] = {
 @pytest.mark.parametrize(("value", "expected"), REASONS.values(), ids=REASONS)
 def test_reasons_are_texts_that_can_be_shown(value: object, expected: str) -> None:
     """For the user and for the operator; neither breaks a line of a log, nor a header."""
-    read = read_answer({"decision": False, "context": {"reason_user": value, "reason_admin": value}}, PdpKind.AUTHZEN)
+    read = read_response({"decision": False, "context": {"reason_user": value, "reason_admin": value}}, PdpKind.AUTHZEN)
     assert (read.reason, read.note) == (expected, expected)
-    assert read_answer({"decision": False, "context": {"reason": value}}, PdpKind.AUTHZEN).note == expected
+    assert read_response({"decision": False, "context": {"reason": value}}, PdpKind.AUTHZEN).note == expected
     assert repr(read).count("no") == 0
 
 
@@ -220,18 +220,18 @@ STEP_UPS: Final[Mapping[str, tuple[Mapping[str, object], StepUp | None]]] = {
 @pytest.mark.parametrize(("context", "expected"), STEP_UPS.values(), ids=STEP_UPS)
 def test_a_step_up_is_read_from_three_members(context: Mapping[str, object], expected: StepUp | None) -> None:
     """What a challenge cannot contain is left out as a whole, and the denial stays one."""
-    read = read_answer({"decision": False, "context": context}, PdpKind.AUTHZEN)
-    assert (read.verdict, read.step_up) == (Verdict.DENIED, expected)
+    read = read_response({"decision": False, "context": context}, PdpKind.AUTHZEN)
+    assert (read.decision, read.step_up) == (PdpDecision.DENIED, expected)
 
 
 def test_a_step_up_becomes_the_challenge_of_rfc_9470() -> None:
     """With the values and the age that the PDP asks for."""
-    decision = answered(PdpAnswer(Verdict.DENIED, step_up=StepUp(("urn:loa:3", "mfa"), 300)))
+    decision = answered(PdpResponse(PdpDecision.DENIED, step_up=StepUp(("urn:loa:3", "mfa"), 300)))
     assert isinstance(decision, Deny)
     assert write_challenge(decision, realm="api") == (
         'Bearer realm="api", error="insufficient_user_authentication", acr_values="urn:loa:3 mfa", max_age="300"'
     )
-    plain = answered(PdpAnswer(Verdict.DENIED, step_up=StepUp()))
+    plain = answered(PdpResponse(PdpDecision.DENIED, step_up=StepUp()))
     assert isinstance(plain, Deny)
     assert write_challenge(plain, realm="api") == 'Bearer realm="api", error="insufficient_user_authentication"'
 
@@ -283,7 +283,7 @@ def test_without_an_answer_a_tolerant_rule_allows_and_reports() -> None:
     assert decision.detail == "allowed without an answer of pdp policies: connection refused"
     assert ("x-user-id", "bob") in decision.set_headers
     assert isinstance(answered(DOWN, question(TOLERANT), mint(sub="bob\n")), Deny)
-    for fact in (Unanswered("no budget"), None, "allowed", DENIED, PdpAnswer(Verdict.REFUSED)):
+    for fact in (Unanswered("no budget"), None, "allowed", DENIED, PdpResponse(PdpDecision.REFUSED)):
         assert isinstance(answered(fact, question(TOLERANT)), Deny), fact
     assert isinstance(answered(DOWN), Deny)
 

@@ -9,7 +9,7 @@ import pytest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.needs import Facts, Need, Unanswered
-from authz.core.pdp import PdpAnswer, Verdict
+from authz.core.pdp import PdpDecision, PdpResponse
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
@@ -118,7 +118,7 @@ def test_an_optional_fact_that_no_round_is_left_for_is_missing() -> None:
     assert told(check(decide=late, gatherer=StillGatherer(**lanes)), "decision") == "deny"
 
 
-@pytest.mark.parametrize("fact", [PdpAnswer(Verdict.ALLOWED), Unanswered("connection refused"), None])
+@pytest.mark.parametrize("fact", [PdpResponse(PdpDecision.ALLOWED), Unanswered("connection refused"), None])
 def test_a_decision_that_is_kept_keeps_no_snapshot(fact: object) -> None:
     """What it could have been decided again with goes: a console that shows it would hold a reload's memory."""
     snapshot = make_snapshot(rule("r", "/items/{id}", external=question()))
@@ -126,5 +126,5 @@ def test_a_decision_that_is_kept_keeps_no_snapshot(fact: object) -> None:
     gatherer = StillGatherer(pdp=FakeLane(fact=fact))
     check(write_check(ask(mint())), snapshot=lambda: snapshot, gatherer=gatherer, report=reports.append)
     (record,) = reports
-    allowed = isinstance(fact, PdpAnswer)
-    assert (record.decision.reason is Reason.AUTHENTICATED, record.decision.trail.passed) == (allowed, None)
+    allowed = isinstance(fact, PdpResponse)
+    assert (record.decision.reason is Reason.AUTHENTICATED, record.decision.trail.checkpoint) == (allowed, None)
