@@ -37,16 +37,16 @@ MAX_CONNECTIONS: Final = 1024
 # 3,000: RPC errors, which `failure_mode_allow` would turn into allows. The other limits bound these calls.
 MAX_PENDING: Final = MAX_STREAMS * MAX_CONNECTIONS
 
-# A call that has ended, but is not noted yet, is no stream of its connection any more. By default gRPC's core counts it
-# as one, and refuses streams that the caller may open (REFUSED_STREAM): under load, an RPC error.
-_COUNTS_ENDED_CALLS: Final = 0
+# By default, gRPC's core counts an ended call as a stream of its connection until it has processed the end, and refuses
+# streams that the caller may open (REFUSED_STREAM): under load, an RPC error.
+_NO_OVERLOAD_PROTECTION: Final = 0
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    ("grpc.http.overload_protection", _COUNTS_ENDED_CALLS),
+    ("grpc.http.overload_protection", _NO_OVERLOAD_PROTECTION),
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.server.max_pending_requests", MAX_PENDING),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),

@@ -5,9 +5,9 @@ Rules of this file:
 2. A decision uses one snapshot and one time, and is encoded with the same snapshot.
 3. Nothing here blocks. A check that lacks facts is passed to the gatherer, which waits at most as long as the lanes
    allow, and ends 50 ms before the caller's deadline.
-4. A check waits for facts in at most MAX_ROUNDS rounds, within the caller's deadline. Facts that a lane has at hand
-   cost none. If a fact is still missing then, the denial is retryable; also at once, if a lane reports that the fact
-   cannot be had now. If the fact is optional and was asked for, the decision first learns that there is none.
+4. A check waits for facts in at most MAX_ROUNDS rounds, within the caller's deadline. Facts that a lane has cached cost
+   no round. If a fact is still missing then, or a lane reports that it is not available now, the denial is retryable.
+   If the fact is optional and was requested, the request is first decided once more with Unanswered as the fact.
 5. No kind of need is known by name. If there is no lane for a need, the decision is final.
 6. The `rechecks` of a decision are requested after the response, for later decisions.
 """
@@ -48,8 +48,8 @@ class Decide(Protocol):
 class _Pending:
     """A check that lacks facts: its request, the facts so far, and the last decision with its snapshot.
 
-    *unanswered* are needs without an answer, and why; *asked* are all that were passed to a lane, and what it means if
-    no answer comes.
+    *unanswered* are needs without an answer, and why; *asked* are all that were passed to a lane, each with the reason
+    to give if no answer comes.
     """
 
     request: Request
@@ -64,7 +64,7 @@ class _Pending:
     asked: dict[Need, Unanswered] = field(default_factory=dict)
     rounds: int = 0
 
-    def note(self, need: Need, fact: object) -> None:
+    def record_answer(self, need: Need, fact: object) -> None:
         """Record the answer of a lane."""
         if isinstance(fact, Unanswered):
             self.unanswered[need] = fact
@@ -139,7 +139,7 @@ class Checker:
         missing = []
         for need in needs:
             if (fact := self._gatherer.find(need)) is not None:
-                pending.note(need, fact)
+                pending.record_answer(need, fact)
             else:
                 missing.append(need)
         if refused := [need for need in needs if need in pending.unanswered]:
@@ -149,7 +149,7 @@ class Checker:
         if missing and (seconds := self._wait_budget(missing, pending)) > 0:
             pending.rounds += 1
             for need in missing:
-                pending.asked[need] = _LATE if seconds >= lanes[need.kind].max_wait(need) else _HURRIED
+                pending.asked[need] = _TIMED_OUT if seconds >= lanes[need.kind].max_wait(need) else _LITTLE_TIME_LEFT
             return partial(self._gather, pending, missing, seconds)
         return self._decide_again(pending, missing)
 
@@ -169,7 +169,7 @@ class Checker:
         """Continue, on the gathering thread, with those of the *missing* facts that arrived."""
         try:
             for need, fact in facts.items():
-                pending.note(need, fact)
+                pending.record_answer(need, fact)
             answer = self._decide_again(pending, missing)
         except BaseException as error:  # noqa: BLE001 - as above
             answer = self._fail(error, pending.request, pending.received, pending.metadata)
@@ -194,7 +194,7 @@ class Checker:
         pending.decision = decision
 
     def _respond_unanswered(self, pending: _Pending) -> bytes | Deferred:
-        """Respond without the missing facts, once the decision knows that it does not get those that are optional."""
+        """Respond without the missing facts; if some are optional, first decide with Unanswered in their place."""
         known = {**pending.asked, **pending.unanswered}
         optional = [need for need in pending.decision.trail.needs if need.optional and need in known]
         if any(need not in pending.facts for need in optional):
@@ -233,9 +233,9 @@ class Checker:
             return FALLBACK_RESPONSE
 
 
-_LATE: Final = Unanswered("not answered in time", absent=True)
-# The time of the caller was spent before: on other facts, or while this process was overloaded. Clients can cause both.
-_HURRIED: Final = Unanswered("not answered in the little time that was left")
+_TIMED_OUT: Final = Unanswered("not answered in time", absent=True)
+# Most of the caller's time was spent before, on other facts or by an overloaded process: clients can cause both.
+_LITTLE_TIME_LEFT: Final = Unanswered("not answered in the little time that was left")
 
 
 def _ignore(_facts: Facts) -> None:

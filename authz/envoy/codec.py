@@ -41,7 +41,7 @@ _OVERWRITE: Final = wire.HeaderValueOption(
 ).SerializeToString()
 _METADATA_CACHE: Final = 4096  # encoded parts that are cached, of about 200 bytes each
 _CALLER_CACHE: Final = 1024  # encoded parts of about 300 bytes each, at most 8 KB of headers and a subject
-_ID_PREFIX_CACHE: Final = 8  # lengths: ids have one
+_ID_PREFIX_CACHE: Final = 8  # lengths of decision ids: all have the same
 _OK_PREFIX_CACHE: Final = 64  # parts of up to 64 KB each: 64 headers with 32 spellings
 _TEXT: Final = frozenset({str})
 _UNAVAILABLE: Final = 14  # google.rpc.Code; with OK, an error_response is an allow
@@ -67,7 +67,7 @@ def decode_request(data: bytes) -> Request:
         scheme=http.scheme,
         protocol=http.protocol,
         headers=headers,
-        context=dict(context) if context else {},  # to copy an empty one costs as much
+        context=dict(context) if context else {},  # to copy an empty map takes as long as to copy a filled one
         source_address=source.address.socket_address.address,
         certificate=source.certificate,
     )
@@ -82,8 +82,10 @@ def _read_headers(http: wire.AttributeContext.HttpRequest) -> Mapping[str, str]:
         return http.headers
     if len(http.header_map.headers) > MAX_HEADERS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers")
-    listed = ((each.key, each.value or each.raw_value.decode("utf-8", "replace")) for each in http.header_map.headers)
-    return join_headers([*http.headers.items(), *listed])
+    raw = (
+        (header.key, header.value or header.raw_value.decode("utf-8", "replace")) for header in http.header_map.headers
+    )
+    return join_headers([*http.headers.items(), *raw])
 
 
 def encode_decision(decision: Decision, request: Request | None, responses: Responses, decision_id: str) -> bytes:
@@ -93,9 +95,9 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
     if decision.document is not None:
         return _encode_document(decision.document, decision, request, decision_id)
     trail, claims = decision.trail, decision.claims
-    # Equal texts are the same; other equal values may differ, such as 1 and true.
-    kept = trail.signature_cached and set(map(type, claims.values())) <= _TEXT
-    encode = _encode_caller_once if kept else _encode_caller
+    # Only strings are safe in the key of a cache: other values may be equal but not the same, such as 1 and true.
+    cacheable = trail.signature_cached and set(map(type, claims.values())) <= _TEXT
+    encode = _encode_caller_cached if cacheable else _encode_caller
     caller = encode(decision.set_headers, decision.drop_query, trail.subject, trail.client, tuple(claims.items()))
     return _ok_prefix(decision.remove_headers) + caller + _metadata(decision, decision_id)
 
@@ -107,7 +109,7 @@ def _encode_caller(
     client: str | None,
     copied: tuple[tuple[str, object], ...],
 ) -> bytes:
-    """Encode the part of an OkHttpResponse, and of its metadata, that is of one caller."""
+    """Encode the part of an OkHttpResponse and of its metadata that depends on the caller."""
     message = wire.CheckResponse()
     _add(message.ok_response.headers, headers)
     message.ok_response.query_parameters_to_remove.extend(drop_query)
@@ -117,8 +119,8 @@ def _encode_caller(
     return message.SerializeToString()
 
 
-# For tokens that were seen before: those that are not verified, or used once, would only evict them.
-_encode_caller_once: Final = lru_cache(maxsize=_CALLER_CACHE)(_encode_caller)
+# Only for tokens that were seen before: unverified tokens, and those that are used once, would evict them.
+_encode_caller_cached: Final = lru_cache(maxsize=_CALLER_CACHE)(_encode_caller)
 
 
 @lru_cache(maxsize=_OK_PREFIX_CACHE)
@@ -143,7 +145,7 @@ def _name_caller(message: wire.CheckResponse, subject: str | None, client: str |
     fields = message.dynamic_metadata.fields
     if subject is not None:
         fields["subject"].string_value = subject
-    # One of the two: limits of rates tell machines from people by it.
+    # Only one of `client` and `person` is set, so that rate limits can tell machines from people.
     if client is not None:
         fields["client"].string_value = client
     elif subject is not None:
@@ -161,7 +163,7 @@ def _copy_claims(message: wire.CheckResponse, copied: Iterable[tuple[str, object
 
 
 def _metadata(decision: Decision, decision_id: str) -> bytes:
-    """Encode the metadata that is not of the caller."""
+    """Encode the metadata that does not depend on the caller."""
     trail = decision.trail
     static = _static_metadata(outcome(decision), decision.reason, trail.rule, trail.issuer)
     data = decision_id.encode()
@@ -170,7 +172,7 @@ def _metadata(decision: Decision, decision_id: str) -> bytes:
 
 @lru_cache(maxsize=_ID_PREFIX_CACHE)
 def _id_prefix(length: int) -> bytes:
-    """Encode the field of a decision id of *length* octets, up to the id itself, which is the last thing in it."""
+    """Encode the field of a decision id of *length* octets up to the id itself, which comes last."""
     message = wire.CheckResponse()
     message.dynamic_metadata.fields["decision_id"].string_value = "0" * length
     return message.SerializeToString().removesuffix(b"0" * length)

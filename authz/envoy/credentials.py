@@ -31,15 +31,17 @@ def make_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
     Raises OSError if a file cannot be read, or does not contain a usable certificate or key.
     """
-    follower = _Follower(files)
+    reloader = _CertificateReloader(files)
     return grpc.dynamic_ssl_server_credentials(
-        follower.read(),
-        follower.read_again,  # type: ignore[arg-type]  # None means no change, which the stubs leave out
+        reloader.read(),
+        reloader.read_if_changed,  # type: ignore[arg-type]  # None means no change, which the stubs leave out
         require_client_authentication=files.client_ca is not None,
     )
 
 
-class _Follower:
+class _CertificateReloader:
+    """Reads the files again when they change."""
+
     def __init__(self, files: TlsFiles) -> None:
         self._files: Final = [file for file in (files.certificate, files.key, files.client_ca) if file is not None]
         self._seen: list[FileStamp | None] = []
@@ -54,7 +56,7 @@ class _Follower:
                 return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
         raise OSError(f"{', '.join(map(str, self._files))}: replaced repeatedly while they were read")
 
-    def read_again(self) -> grpc.ServerCertificateConfiguration | None:
+    def read_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return the new configuration if the files changed since the last handshake, else None.
 
         Unusable files change nothing.

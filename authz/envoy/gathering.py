@@ -1,13 +1,13 @@
 """Gather the facts that decisions lack, on a separate thread, and resume each check with them.
 
 Rules of this file:
-1. The deciding thread only puts a check into a queue: it takes no lock and does not block. What cannot be gathered,
-   because too many checks wait already, it learns without that.
-2. Equal needs are requested once: a check that arrives while the answer is pending shares it. Where an answer is for
-   one check only, such as that a proof was not used before, each check requests its own.
+1. The deciding thread only puts a check into a queue: it takes no lock and does not block. If too many checks wait
+   already, `find` says so at once.
+2. Equal needs are requested once: a check that arrives while the answer is pending shares it. If an answer is for one
+   check only, such as that a proof was not used before, each check requests its own.
 3. Every check is resumed exactly once: with all of its facts, or at its deadline with those that arrived.
 4. No lane delays another: a request never blocks, and each lane limits the checks that wait for it.
-5. The gathering thread is that of a loop: lanes may ask their sources on it, and hear the answers, without blocking.
+5. The gathering thread runs an event loop: lanes may ask their sources on it, and read the answers, without blocking.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from authz.facts.loop import Loop
 
 log = logging.getLogger(__name__)
 
-_NO_ROOM: Final = Unanswered("too many requests wait for facts of this kind")
+_TOO_MANY_WAITING: Final = Unanswered("too many requests wait for facts of this kind")
 _QUEUED: Final = Unanswered("too many requests were before it")
 _ASKED_LATE: Final = Unanswered("this process was too busy to ask in time")
 _STOPPED: Final = Unanswered("the process stops")
 
-_LATE_SHARE: Final = 0.5  # of its time, after which a check has lost more of it here than its sources get
+_LATE_SHARE: Final = 0.5  # of a check's time: if it is over before its questions are sent, no source is to blame
 
 Resume = Callable[[Facts], None]
 """Continues a check. It never raises and does not block."""
@@ -50,14 +50,14 @@ class Lane(Protocol):
     def find(self, need: Need) -> object | None:
         """Return the fact if it is available, or None if it must be requested. Takes no lock.
 
-        `Unanswered` means that the fact cannot be had now: the check is denied as retryable at once.
+        `Unanswered` means that the fact is not available now: the check is denied as retryable at once.
         """
 
     def ask(self, need: Need, done: Callable[[object | None], None]) -> bool | None:
         """Request the fact without blocking; call *done* with it exactly once, from any thread.
 
-        If the fact cannot be had, *done* gets None, or an `Unanswered` with the reason. Return True if the source does
-        not get the question before it has answered others: if that takes too long, the source is not the cause.
+        If the fact is not available, *done* gets None, or an `Unanswered` with the reason. Return True if the question
+        is queued behind others: if it times out, the source is not the cause.
         """
 
     def max_wait(self, need: Need) -> float:
@@ -75,10 +75,10 @@ def _is_single_use(lane: Lane) -> TypeGuard[SingleUseLane]:
 
 
 class RecallingLane(Lane, Protocol):
-    """A lane that keeps answers, and gives them without a question."""
+    """A lane with a cache of answers."""
 
     def recall(self, need: Need) -> object | None:
-        """Return the fact if it is kept. Takes no lock."""
+        """Return the fact if it is cached. Takes no lock."""
 
 
 def _recalls(lane: Lane) -> TypeGuard[RecallingLane]:
@@ -86,10 +86,10 @@ def _recalls(lane: Lane) -> TypeGuard[RecallingLane]:
 
 
 class RenewingLane(Lane, Protocol):
-    """A lane whose facts end, and are renewed before."""
+    """A lane whose facts expire, and can be renewed before."""
 
     def may_renew(self, need: Need) -> bool:
-        """Return whether to ask for a known fact again. Takes no lock."""
+        """Return whether to request a known fact again now. Takes no lock."""
 
 
 def _renews(lane: Lane) -> TypeGuard[RenewingLane]:
@@ -97,12 +97,12 @@ def _renews(lane: Lane) -> TypeGuard[RenewingLane]:
 
 
 def is_wanted(lane: Lane, need: Need) -> bool:
-    """Return whether *lane* is to be asked for a fact that no check waits for."""
+    """Return whether to request a fact that no check waits for from *lane*."""
     return lane.find(need) is None or (need.renews and _renews(lane) and lane.may_renew(need))
 
 
 class KnownFacts(Mapping[Need, object]):
-    """Facts that were *gathered*, and those that lanes have kept, found when a decision asks for one."""
+    """Facts that were *gathered*, and those in the caches of lanes, which are looked up on demand."""
 
     def __init__(self, lanes: Mapping[str, RecallingLane], gathered: Facts = NO_FACTS) -> None:
         self._lanes: Final = lanes
@@ -119,7 +119,7 @@ class KnownFacts(Mapping[Need, object]):
         return fact
 
     def get(self, need: Need, default: object = None, /) -> object:
-        """Return the fact that answers *need*, or *default*: a decision asks for many that there are not."""
+        """Return the fact that answers *need*, or *default*, without raising: for most needs there is no fact."""
         if self._gathered and (gathered := self._gathered.get(need)) is not None:
             return gathered
         lane = self._lanes.get(need.kind)
@@ -127,17 +127,17 @@ class KnownFacts(Mapping[Need, object]):
         return default if fact is None else fact
 
     def __iter__(self) -> Iterator[Need]:
-        """Name those that were gathered: the others are only looked up."""
+        """Return the needs whose facts were gathered; those in caches cannot be listed."""
         return iter(self._gathered)
 
     def __len__(self) -> int:
-        """Count those that were gathered."""
+        """Return the number of facts that were gathered."""
         return len(self._gathered)
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A check that waits for *missing* facts until the monotonic time *until*; its questions are late after *late*."""
+    """A check that waits for *missing* facts until the monotonic time *until*; after *late*, its questions are late."""
 
     missing: dict[Need, _Question | None]  # in the order of the decision; None until it is asked
     until: float
@@ -172,13 +172,13 @@ class Gatherer:
         self._loop: Final = loop or Loop(monotonic)
         self._inbox: Final[deque[_Waiting | tuple[_Question, object | None] | None]] = deque()
         # Only the gathering thread uses these.
-        self._asked: Final[dict[Need, _Question]] = {}  # those whose answer may be shared
+        self._shared: Final[dict[Need, _Question]] = {}  # those whose answer may be shared
         self._deadlines: Final[list[tuple[float, int, _Waiting]]] = []  # a heap
         self._order: Final = count()
         self._waiting_for: Final[Counter[str]] = Counter()  # checks, by kind
 
     def known_with(self, gathered: Facts) -> Facts:
-        """Return the facts that were *gathered*, and those that lanes have kept."""
+        """Return the facts that were *gathered*, and those in the caches of lanes."""
         return KnownFacts(self._recalling, gathered) if self._recalling else gathered
 
     def start(self) -> None:
@@ -188,20 +188,20 @@ class Gatherer:
 
     def stop(self) -> None:
         """Resume every check with the facts that it has, and stop the thread."""
-        self._put(None)
+        self._post(None)
 
     def find(self, need: Need) -> object | None:
-        """Return what the lane of *need* has at hand; Unanswered also if it has nothing, and too many checks wait."""
+        """Return what the lane of *need* finds; if that is nothing and too many checks wait, Unanswered."""
         lane = self.lanes[need.kind]
         fact = lane.find(need)
-        return _NO_ROOM if fact is None and self._waiting_for[need.kind] >= lane.max_waiting else fact
+        return _TOO_MANY_WAITING if fact is None and self._waiting_for[need.kind] >= lane.max_waiting else fact
 
     def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
         """Call *resume* on the gathering thread with the facts for *needs*, after *seconds* at the latest."""
         now = self._monotonic()
-        self._put(_Waiting(dict.fromkeys(needs), now + seconds, now + _LATE_SHARE * seconds, resume))
+        self._post(_Waiting(dict.fromkeys(needs), now + seconds, now + _LATE_SHARE * seconds, resume))
 
-    def _put(self, message: _Waiting | tuple[_Question, object | None] | None) -> None:
+    def _post(self, message: _Waiting | tuple[_Question, object | None] | None) -> None:
         self._inbox.append(message)
         self._loop.wake()
 
@@ -215,8 +215,8 @@ class Gatherer:
                     log.exception("a step of gathering failed")
 
     def step(self, timeout: float | None) -> bool:
-        """Handle what there is within *timeout* seconds, and resume overdue checks; return False after a stop."""
-        self._loop.turn(0.0 if self._inbox else timeout, self._has_work)
+        """Handle the events of at most *timeout* seconds, and resume overdue checks; return False after a stop."""
+        self._loop.run_once(0.0 if self._inbox else timeout, self._has_work)
         for _ in range(len(self._inbox)):
             message = self._inbox.popleft()
             if message is None:
@@ -229,7 +229,7 @@ class Gatherer:
                     self._resume(message)
                     raise
             else:
-                self._note(*message)
+                self._record_answer(*message)
         self._expire(before=self._monotonic())
         return True
 
@@ -242,7 +242,7 @@ class Gatherer:
     def _begin(self, waiting: _Waiting) -> None:
         kinds = frozenset(need.kind for need in waiting.missing)
         if any(self._waiting_for[kind] >= self.lanes[kind].max_waiting for kind in kinds):
-            waiting.facts = dict.fromkeys(waiting.missing, _NO_ROOM)
+            waiting.facts = dict.fromkeys(waiting.missing, _TOO_MANY_WAITING)
             self._resume(waiting)
             return
         waiting.kinds = kinds
@@ -251,7 +251,7 @@ class Gatherer:
             self._waiting_for[kind] += 1
         heappush(self._deadlines, (waiting.until, next(self._order), waiting))
         for need in tuple(waiting.missing):
-            asked = self._asked.get(need)
+            asked = self._shared.get(need)
             question = asked or _Question(need)
             question.waiting[waiting] = None
             waiting.missing[need] = question
@@ -261,7 +261,7 @@ class Gatherer:
     def _ask(self, question: _Question) -> None:
         need = question.need
         if need.kind not in self._single_use:
-            self._asked[need] = question
+            self._shared[need] = question
         done = partial(self._deliver, question)
         try:
             question.queued = self.lanes[need.kind].ask(need, done) is True
@@ -271,10 +271,10 @@ class Gatherer:
 
     def _deliver(self, question: _Question, fact: object | None) -> None:
         """Pass a fact to the gathering thread, from any thread."""
-        self._put((question, fact))
+        self._post((question, fact))
 
-    def _note(self, question: _Question, fact: object | None) -> None:
-        self._asked.pop(question.need, None)
+    def _record_answer(self, question: _Question, fact: object | None) -> None:
+        self._shared.pop(question.need, None)
         for waiting in question.waiting:
             waiting.missing.pop(question.need, None)
             if fact is not None:
@@ -305,7 +305,7 @@ class Gatherer:
 
 
 def _find_cause(waiting: _Waiting, question: _Question) -> Unanswered | None:
-    """Return why a question has no answer, if that is no fault of its source."""
+    """Return why a question has no answer, if its source is not the cause."""
     if question.queued:
         return _QUEUED
     return _ASKED_LATE if waiting.asked_late else None

@@ -89,11 +89,11 @@ def _try_to_bind(address: str) -> None:
     failures: list[OSError] = []
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, where in found:
+        for family, kind, protocol, _, socket_address in found:
             with socket.socket(family, kind, protocol) as trial:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    trial.bind(where)
+                    trial.bind(socket_address)
                 except OSError as error:
                     failures.append(error)
                 else:

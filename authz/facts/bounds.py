@@ -12,7 +12,7 @@ class LaneSettings(Protocol):
 
     @property
     def max_concurrent(self) -> int:
-        """How many questions are with the source at one time."""
+        """How many questions the source is asked at one time."""
 
     @property
     def max_wait(self) -> timedelta:
@@ -27,7 +27,7 @@ class LaneSettings(Protocol):
 class Bounds:
     """The bounds of a lane.
 
-    At most *max_concurrent* questions are with the source at one time, on as many threads or connections. At most
+    The source is asked at most *max_concurrent* questions at one time, on as many threads or connections. At most
     *max_waiting* checks wait for the lane at one time, each for at most *max_wait* seconds. The source is asked at most
     *burst* times at once, and once more every *refill* seconds. At most *max_cached* facts of *max_cached_bytes* are
     cached.

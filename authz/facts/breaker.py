@@ -1,6 +1,6 @@
 """A circuit breaker: it opens after several failures of a source in a row, and allows one trial after each pause.
 
-Pure: the lane keeps the state, and passes the time.
+Pure functions: the lane keeps the state and passes the time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The lanes of one kind of need, one for each source: a failing source, or a slow one, concerns no other."""
+"""The lanes of one kind of need, one for each source: a failing or slow source does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _NOT_CONFIGURED: Final = Unanswered("it is not configured any more")
 
 
 class LanesBySource:
-    """Passes each need on to the lane of its source, of those that *lanes()* has at the moment.
+    """Passes each need to the lane of its source. *lanes* returns the current lanes by source.
 
-    *max_waiting* checks may wait at one time, for all of them.
+    At most *max_waiting* checks may wait at one time, for all lanes together.
     """
 
     def __init__(self, lanes: Callable[[], Mapping[str, SourceLane]], *, max_waiting: int) -> None:
@@ -37,7 +37,7 @@ class LanesBySource:
         return lane is not None and lane.may_renew(need)
 
     def ask(self, need: Need, done: DoneCallback) -> bool:
-        """Ask the source; *done* is called with the fact, or with Unanswered. Return whether the question waits."""
+        """Ask the source; *done* is called with the fact, or with Unanswered. Return whether the question is queued."""
         lane = self._lanes().get(need.source)
         if lane is None:
             done(_NOT_CONFIGURED)

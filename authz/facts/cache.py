@@ -20,7 +20,7 @@ _ENTRY_BYTES: Final = 1024  # of a need, a fact and their entry, without the siz
 
 @dataclass(slots=True)
 class _Entry:
-    """A *fact* until it *expires*; *renewed* is when it came or was last renewed in vain; on the monotonic clock."""
+    """A *fact* until it *expires*; *renewed* is when it arrived or its renewal was last allowed; monotonic instants."""
 
     fact: object
     expires: float
@@ -54,7 +54,7 @@ class FactCache:
     def may_renew(self, need: Need, pause: float) -> bool:
         """Return whether the fact that answers *need* may be renewed now: not again within *pause* seconds.
 
-        Who asks has seen the fact before it was replaced, perhaps: one that has just come is not renewed.
+        The caller may have seen an older fact: one that has just arrived is not renewed either.
         """
         now = self._monotonic()
         try:
@@ -63,11 +63,11 @@ class FactCache:
             return False
         if now - entry.renewed < pause:
             return False
-        entry.renewed = now  # without a lock: two threads at once renew it twice, which the gatherer makes one
+        entry.renewed = now  # without a lock: if two threads do this at once, the gatherer merges their needs
         return True
 
     def put(self, need: Need, fact: object, *, seconds: float, size: int = 0) -> None:
-        """Cache *fact* of *size* bytes for *seconds*; with 0 it expires at once. The token in *need* is not kept."""
+        """Cache *fact* of *size* bytes for *seconds*; with 0 it expires at once. The payload of *need* is not kept."""
         taken = max(self._min_size, float(_ENTRY_BYTES + size))
         with self._write_lock:
             if taken <= self._max_bytes:

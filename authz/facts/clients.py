@@ -1,6 +1,6 @@
-"""What this process remembers of its clients: failures by network and by subject, and who was accepted from where.
+"""What this process remembers of its clients: failures by network and subject, accepted tokens, and known networks.
 
-It is written after each decision, and read by the next ones as facts that are there at once. Nothing here takes a lock.
+It is written after each decision, and later decisions read it as facts, without waiting. Nothing here takes a lock.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class ClientMemory:
         """Use the *rules* of a new configuration; what was counted stays."""
         self._rules = rules or _NO_RULES
 
-    def note(self, decision: Decision) -> None:
-        """Remember what *decision* says of its client."""
+    def record_decision(self, decision: Decision) -> None:
+        """Record the outcome of *decision* for its client: a failure, or an accepted token."""
         trail, rules = decision.trail, self._rules
         subject = name_subject(trail.issuer or "", trail.subject or trail.client)
         if subject and decision.reason in SUBJECT_FAILURES and not trail.reads_risk:
@@ -54,7 +54,7 @@ class ClientMemory:
             self._seen.record(subject, trail.network)
 
     def lanes(self) -> dict[str, ImmediateLane]:
-        """Return what answers each kind of need."""
+        """Return the lane for each kind of need."""
         return {
             THROTTLE: ImmediateLane(self._find_throttled),
             ACCEPTED: ImmediateLane(self._find_accepted),
@@ -110,7 +110,7 @@ class ImmediateLane:
         return self._look_up(need)
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
-        """Do nothing but call *done*: what is not in memory is nowhere."""
+        """Call *done* with None: a fact that is not in memory is not available elsewhere."""
         done(None)
 
     def max_wait(self, _need: Need) -> float:

@@ -1,8 +1,9 @@
-"""A lane: it gets one kind of fact from a source, which is asked a bounded number of questions at one time.
+"""A lane: a bounded queue of questions to one source of facts, with its threads, cache, budget and circuit breaker.
 
 Rules of this file:
 1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
-2. If the queue is full, the budget is spent or the circuit breaker is open, a question stays unanswered at once.
+2. If the queue is full, the budget is spent or the circuit breaker is open, a question is answered with Unanswered at
+   once.
 3. Every question is answered exactly once, also if the source raises. An error is never cached.
 4. Facts that unauthenticated clients can cause in any number are *negative*: they have a separate cache, so that they
    evict no others. A negative fact that replaces a fact takes its place.
@@ -31,7 +32,7 @@ from authz.facts.source import FactOutcome, NonBlockingSource, Source, SourceErr
 
 log = logging.getLogger(__name__)
 
-SPREAD: Final = 0.1  # of the lifetime of a fact, at random: facts that were cached together expire separately
+EXPIRY_JITTER: Final = 0.1  # of the lifetime of a fact: facts that were cached together expire separately
 RENEWAL_PAUSE: Final = 1.0  # seconds until a fact that could not be renewed is tried again
 _NEGATIVE_SHARE: Final = 4  # the cache of negative facts has a quarter of the entries of the other
 
@@ -74,8 +75,8 @@ def start_thread(run: Callable[[], None], name: str) -> None:
 class SourceLane:
     """Answers needs of the kind *name* from *source*, which may wait; if it raises, the need stays unanswered.
 
-    *random* returns numbers from 0 to 1, by which the expiry of facts is spread. *start* starts a thread. With a
-    *loop*, `ask` is called on its thread.
+    *random* returns numbers from 0 to 1, for the jitter of expiry. *start* starts a thread. With a *loop*, `ask` is
+    called on its thread.
     """
 
     def __init__(  # noqa: PLR0913 - one for each neighbour
@@ -159,7 +160,7 @@ class SourceLane:
         return not has_slot or self._dispatch(question)
 
     def stop(self) -> None:
-        """End the threads when all questions so far are answered. Later ones stay unanswered at once."""
+        """End the threads when all questions so far are answered. Later ones are answered with Unanswered at once."""
         with self._lock:
             self._stopped = True
             for inbox in self._idle:
@@ -180,7 +181,7 @@ class SourceLane:
         return Unanswered(why, absent=failing is not None and failing.absent)
 
     def _admit(self) -> Unanswered | None:
-        """Spend an attempt, or return why not. The caller holds the lock."""
+        """Spend an attempt of the budget, or return why a question is refused. The caller holds the lock."""
         if self._stopped:
             return _STOPPED
         now = self._monotonic()
@@ -208,19 +209,19 @@ class SourceLane:
         return True
 
     def _dispatch(self, question: _Question) -> bool:
-        """Ask a question here, if the source can be asked so, or give it to a thread; return whether it is queued."""
+        """Ask the source without blocking, if it can be, or on a thread; return whether the question is queued."""
         need, _ = question
         if self._nonblocking is None or self._loop is None:
             return self._dispatch_to_thread(question)
         try:
             started = self._nonblocking.start(need, self._loop, partial(self._on_outcome, question, self._monotonic()))
-        except Exception:  # a fault of ours must not occupy the slot for ever
+        except Exception:  # a bug must not occupy the slot for ever
             log.exception("the source of facts %s failed", self._name)
             started = False
         return not started and self._dispatch_to_thread(question)
 
     def _on_outcome(self, question: _Question, began: float, outcome: FactOutcome | None) -> None:
-        """Answer a question that was asked here, on the same thread, and ask the next one."""
+        """Answer a question that was asked without blocking, and ask the next one, on the thread of the loop."""
         if outcome is None:
             self._dispatch_to_thread(question)
             return
@@ -231,9 +232,9 @@ class SourceLane:
         done(answer)
 
     def _dispatch_to_thread(self, question: _Question) -> bool:
-        """Give a question to a thread; if there is none, it is queued for one (True), or stays unanswered.
+        """Give a question to a thread. If none can be started, queue it (True), or answer it with Unanswered.
 
-        The thread that became idle last is the next: what it needs is still in the caches of its processor.
+        The thread that became idle last is used first, because its data is still in the processor's caches.
         """
         with self._lock:
             if self._idle:
@@ -242,7 +243,7 @@ class SourceLane:
             if self._start_thread(question):
                 return False
             self._in_flight -= 1
-            if self._in_flight:  # the next that is answered goes on with it
+            if self._in_flight:  # a thread that becomes free asks it next
                 self._queue.appendleft(question)
                 return True
             self._pending -= 1
@@ -270,9 +271,9 @@ class SourceLane:
                 question = self._next_question(inbox)
 
     def _next_question(self, inbox: _Inbox | None = None) -> _Question | None:
-        """Return the oldest question of the queue; if there is none, the thread of *inbox* is idle, or ends.
+        """Return the oldest question of the queue; if there is none, mark the thread of *inbox* as idle, or end it.
 
-        That is one step: a question that is put into the queue finds all slots taken.
+        Both happen under one lock, so that a question is queued only while all slots are taken.
         """
         with self._lock:
             if self._queue:
@@ -293,7 +294,7 @@ class SourceLane:
             answer = fact.value
             if fact.ttl > 0.0:
                 cache = self._negative_cache if fact.negative and self._cache.get(need) is None else self._cache
-                seconds = fact.ttl * (1.0 - SPREAD * self._random())
+                seconds = fact.ttl * (1.0 - EXPIRY_JITTER * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
             self._record_end(fact.result, began)
         except SourceError as error:

@@ -1,9 +1,9 @@
 """Remembers which proofs of possession were used, for as long as each could be used again (RFC 9449 section 11.1).
 
 Rules of this file:
-1. A proof is forgotten only when it can no longer be used, by the wall clock and by the monotonic clock. A check that
-   waits for other facts is decided by the time of its arrival: a proof can be recorded after it has expired.
-2. If the memory is full, the answer is that, never that a proof was used; and one key cannot fill all of it.
+1. A proof is forgotten only when it has expired, by the wall clock and by the monotonic clock. A check that waits for
+   other facts is decided by the time of its arrival: a proof can be recorded after it has expired.
+2. If the memory is full, the answer is Unanswered, never that a proof was used; and one key cannot fill all of it.
 3. It is used on the deciding thread and others without a lock: what must be atomic is one operation of a dict.
 """
 
@@ -25,7 +25,7 @@ _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dp
 
 
 class _Slot:
-    """The proofs that could be used until the same moment."""
+    """The proofs that expire in the same slot of time."""
 
     __slots__ = ("by_key", "proofs", "until")
 
@@ -57,7 +57,7 @@ class ProofMemory:
         return sum(len(slot.proofs) for slot in self._slots.copy().values())
 
     def record(self, replay_key: str, thumbprint: str, until: float) -> ProofUse | Unanswered:
-        """Record a proof that could be used *until*, in Unix time, and return whether it is new."""
+        """Record a proof that expires at *until*, in Unix time, and return whether it is new."""
         now, monotonic = self._now(), self._monotonic()
         self._forget(now, monotonic)
         proof, key = self._hash(replay_key), self._hash(thumbprint)
@@ -96,7 +96,7 @@ class ProofMemory:
 
 
 def read_use(need: Need) -> tuple[float, str]:
-    """Return until when a proof could be used, in seconds since the epoch, and the thumbprint of its key."""
+    """Return when a proof expires, in seconds since the epoch, and the thumbprint of its key."""
     until, _, thumbprint = need.payload.partition(" ")
     return float(until), thumbprint
 
@@ -110,7 +110,7 @@ class ProofLane:
         self._memory: Final = memory
 
     def recall(self, need: Need) -> ProofUse | None:
-        """Return that a proof was used before, if it was: its request needs no other facts. Nothing is recorded."""
+        """Return REPLAYED if a proof was used before, so that its request is denied at once. Nothing is recorded."""
         return ProofUse.REPLAYED if self._memory.was_used(need.identifier or "") else None
 
     def find(self, need: Need) -> object:
@@ -119,7 +119,7 @@ class ProofLane:
         return self._memory.record(need.identifier or "", thumbprint, until)
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
-        """Do nothing but call *done*: `find` always answers."""
+        """Call *done* with None: `find` always answers."""
         done(None)
 
     def max_wait(self, _need: Need) -> float:

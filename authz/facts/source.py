@@ -1,4 +1,4 @@
-"""A source of facts, such as an introspection endpoint: how it is asked, and what it answers."""
+"""The interface of a source of facts, such as an introspection endpoint."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Fact:
 class SourceError(Exception):
     """Raised by a source that cannot answer: the text is for the operator, *result* a label for metrics.
 
-    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker. *absent* means
-    that it does not answer at all: the question is not the cause.
+    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker. *absent* means that
+    the source does not answer at all, whatever the question.
     """
 
     def __init__(self, result: str, why: str, *, counts: bool = True, absent: bool = False) -> None:

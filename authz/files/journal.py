@@ -1,9 +1,9 @@
-"""A file of lines that several processes append to and read: what one has written, each of the others reads once.
+"""An append-only file of lines that several processes share: each reads the lines of the others once.
 
 Rules of this file:
 1. A line is on the disk before `append` returns. Appending and rewriting exclude each other between processes.
-2. A line that a crash cut off is closed by the next one, and is left to its reader to refuse.
-3. After a rewrite, in which lines are left out, readers begin again.
+2. A line that a crash cut off is ended by the next `append`; readers must reject it.
+3. After a rewrite, which removes lines, readers start again at the beginning.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Journal:
                 os.fsync(descriptor)
 
     def rewrite(self, keep: Callable[[bytes], bool]) -> None:
-        """Leave out the lines that are not to be kept. The others are read again. Raises OSError."""
+        """Remove the lines for which *keep* is false. The others are read again. Raises OSError."""
         with self._exclusive():
             replace_file(self.path, (line + b"\n" for line in Journal(self.path).read() if keep(line)))
 

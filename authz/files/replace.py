@@ -1,4 +1,4 @@
-"""Replace a file as a whole: a reader finds the one before, or all of the new one, also after a crash."""
+"""Replace a file atomically: a reader finds the old content or all of the new one, also after a crash."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from authz.files.stamp import FileStamp
 def replace_file(path: Path, parts: Iterable[bytes]) -> FileStamp:
     """Write *parts* to a file beside *path* that only its owner can read, and rename it. Raises OSError.
 
-    Return the stamp of what was written. One that is taken after the rename could be of a file that another process has
-    put there meanwhile.
+    Return the stamp of what was written. A stamp that is taken after the rename could be that of a file that another
+    process has written since.
     """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
     try:

@@ -28,17 +28,17 @@ class FileWatch:
         """The stamp at the last reported change, initially that of the start."""
         return self._reported
 
-    def changed(self, *, asked: bool = False) -> bool:
+    def changed(self, *, force: bool = False) -> bool:
         """Check the file; return whether it has changed since the last reported change. A missing file has not changed.
 
-        With *asked*, the caller reads the file in any case: its current state counts as reported.
+        With *force* the result is True, because the caller reads the file anyway: its current state counts as reported.
         """
         before, self._last = self._last, FileStamp.of_any(self._path)
         now = self._last
         self._missed = self._missed + 1 if now is None else 0
         if self.gone():
             self._reported = None  # its return is a change, even with the same stamp
-        if not asked and (now is None or now == self._reported or now != before):
+        if not force and (now is None or now == self._reported or now != before):
             return False
         self._reported = now
         return True

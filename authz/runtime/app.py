@@ -263,7 +263,7 @@ class App:
         self._feeds.apply(config, snapshot)
 
     def _note_client(self, decision: Decision) -> None:
-        self._lanes.clients.note(decision)
+        self._lanes.clients.record_decision(decision)
         self._client_metrics.count(decision)
 
     def _show_signing(self, view: KeyringView) -> None:

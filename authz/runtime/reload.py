@@ -42,7 +42,7 @@ class ReloadLoop:
             asked = self._requested.wait(WATCH_INTERVAL)
             if asked:  # a request at the end of a wait is kept for the next check
                 self._requested.clear()
-            if self._watch.changed(asked=asked):
+            if self._watch.changed(force=asked):
                 self._on_change()
             elif self._watch.gone():
                 self._on_removed()

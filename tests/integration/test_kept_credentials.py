@@ -98,7 +98,7 @@ class Rig:
         if not self.source.start(about(), self.loop, outcomes.append):
             return "not now"
         while not outcomes:
-            self.loop.turn(HANG_SECONDS, lambda: False)
+            self.loop.run_once(HANG_SECONDS, lambda: False)
         return outcomes[0]
 
     def sent(self) -> list[str]:

@@ -91,7 +91,7 @@ class Looping:
             self.begun += 1
             assert outcomes == []  # it comes later
             while not outcomes:
-                self._loop.turn(HANG_SECONDS, lambda: False)
+                self._loop.run_once(HANG_SECONDS, lambda: False)
             if (outcome := outcomes.pop()) is not None:
                 return outcome()
         return self._poster.post(url, write)
@@ -292,9 +292,9 @@ class Kept:
         """Ask; the outcome comes to *outcomes*."""
         return self.poster.start(self.url, Post(b"{}", {}), self.loop, outcomes.append)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Let the loop wait once."""
-        self.loop.turn(HANG_SECONDS, lambda: False)
+        self.loop.run_once(HANG_SECONDS, lambda: False)
 
 
 def test_without_a_kept_connection_a_loop_asks_nothing() -> None:
@@ -304,7 +304,7 @@ def test_without_a_kept_connection_a_loop_asks_nothing() -> None:
         second: list[Outcome | None] = []
         assert (kept.begin(first), kept.begin(second)) == (True, False)
         while not first:
-            kept.turn()
+            kept.run_once()
         assert (len(kept.server.questions), second) == (2, [])
 
 
@@ -321,12 +321,12 @@ def test_a_loop_gives_up_at_the_deadline_and_not_before() -> None:
     with looped(dribble, clock, timeout=5.0) as kept:
         outcomes: list[Outcome | None] = []
         assert kept.begin(outcomes)
-        kept.turn()  # reads the first line
+        kept.run_once()  # reads the first line
         clock.advance(4.9)
-        kept.loop.turn(0.0, lambda: False)
+        kept.loop.run_once(0.0, lambda: False)
         assert outcomes == []
         clock.advance(0.1)
-        kept.loop.turn(0.0, lambda: False)
+        kept.loop.run_once(0.0, lambda: False)
         (outcome,) = outcomes
         assert outcome is not None
         with pytest.raises(RefreshError, match="deadline exceeded") as caught:
@@ -343,12 +343,12 @@ def test_a_deadline_that_was_kept_ends_no_later_question() -> None:
             outcomes: list[Outcome | None] = []
             assert kept.begin(outcomes)
             while not outcomes:
-                kept.turn()
+                kept.run_once()
             (outcome,) = outcomes
             assert outcome is not None
             assert outcome().body == b"%d" % number
             clock.advance(3.0)
-            kept.loop.turn(0.0, lambda: False)
+            kept.loop.run_once(0.0, lambda: False)
     assert kept.server.connections == 1
 
 
@@ -364,7 +364,7 @@ def test_a_server_that_restarts_is_asked_again_on_a_new_connection() -> None:
         outcomes: list[Outcome | None] = []
         assert kept.begin(outcomes)
         while not outcomes:
-            kept.turn()
+            kept.run_once()
         assert outcomes == [None]
         assert ask(kept.poster, kept.url) == b"3"
 
@@ -386,6 +386,6 @@ def test_many_questions_are_under_way_at_one_time() -> None:
         outcomes: list[Outcome | None] = []
         assert [poster.start(url, Post(b"{}", {}), loop, outcomes.append) for _ in range(4)] == [True] * 3 + [False]
         while len(outcomes) < 3:
-            loop.turn(HANG_SECONDS, lambda: False)
+            loop.run_once(HANG_SECONDS, lambda: False)
         assert [outcome().body for outcome in outcomes if outcome is not None] == [b"1"] * 3
         poster.close()

@@ -43,15 +43,15 @@ T = TypeVar("T")
 
 # Calls that gRPC's core may pass on before the next request for calls. At shutdown it cancels all others.
 _MAX_PENDING_ACCEPTS: Final = 16
-# Events between two handled calls. A rejected call is two events: a flood of them leaves time to handle calls.
+# Events between two handled calls. A rejected call is two events: this many leave time to handle calls in a flood.
 _MAX_EVENTS: Final = 32
 _MAX_UNREAD: Final = 1024  # calls whose message has not come
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is rejected
 _POLL_NOW: Final = 0.0  # a deadline in the past: return what is there, or nothing
-# The core may parse on its own threads. When everything is read, it gets this many polls of this many seconds, between
-# which each thread has slept, to pass it on; after a pause of the whole process, the first poll proves nothing.
+# The core may parse on its own threads. When everything is read, it has this many polls of this many seconds to pass on
+# calls; each thread must have slept between two of them. After a pause of the whole process, the first proves nothing.
 _DRAIN_POLLS: Final = 4
 _DRAIN_QUIET: Final = 0.025
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
@@ -72,7 +72,7 @@ class CygrpcTransport:
         arrivals: Arrivals | None = None,
         others: OtherThreads | None = None,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way."""
+        """*options* are gRPC's channel arguments; *arrivals* and *others* observe calls that gRPC has not passed on."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
@@ -129,14 +129,14 @@ class CygrpcTransport:
     def _run(self) -> None:
         while not (self._shut_down and not self.in_flight):
             try:
-                self._turn()
+                self._run_once()
             except BaseException:  # the failure of one call must not end the loop
                 with suppress(BaseException):  # nor must logging it
                     log.exception("a call failed")
         self._ended.set()
 
-    def _turn(self) -> None:
-        """Admit the calls that have come and handle one; if there is none, wait for one."""
+    def _run_once(self) -> None:
+        """Admit the calls that have arrived and handle one; if there is none, wait for one."""
         self._request_calls()
         while self._answered_elsewhere:
             self._track_unsent(self._answered_elsewhere.popleft())
@@ -181,11 +181,11 @@ class CygrpcTransport:
     def _close(self) -> None:
         """Accept no more calls."""
         self._closed = True
-        self._server.shutdown(self._queue, self._note_shutdown)
+        self._server.shutdown(self._queue, self._on_shutdown)
 
     def _request_calls(self) -> None:
         """Ask gRPC's core for the next calls."""
-        if self._pending_accepts >= _MAX_PENDING_ACCEPTS or self._closed:  # as it is in most turns
+        if self._pending_accepts >= _MAX_PENDING_ACCEPTS or self._closed:  # in most iterations
             return
         with suppress(ValueError):  # it was closed a moment ago
             while self._pending_accepts < _MAX_PENDING_ACCEPTS and not self._closed:
@@ -215,17 +215,17 @@ class CygrpcTransport:
         self._request_calls()
         call = CoreCall(event, self._monotonic(), time.time())
         if call.method not in self._service.methods:
-            call.reject(partial(self._note_sent, call))
+            call.reject(partial(self._on_sent, call))
             self._track_unsent(call)
         elif (answer := self._guarded(self._service.admit, call, self.in_flight)) is not None:
             self._send(call, answer, unread=True)
         else:
             self._unread[call] = None
-            call.read(partial(self._note_message, call), partial(self._note_end, call))
+            call.read(partial(self._on_message, call), partial(self._on_end, call))
             if len(self._unread) > _MAX_UNREAD:
                 self._reject_stalled(next(iter(self._unread)))
 
-    def _note_message(self, call: CoreCall, event: Any) -> None:  # noqa: ANN401 - as above
+    def _on_message(self, call: CoreCall, event: Any) -> None:  # noqa: ANN401 - as above
         if call not in self._unread:  # it was rejected
             return
         del self._unread[call]
@@ -243,7 +243,7 @@ class CygrpcTransport:
             self._queued += 1
             self._read.append(call)
 
-    def _note_end(self, call: CoreCall, event: Any) -> None:  # noqa: ANN401 - as above
+    def _on_end(self, call: CoreCall, event: Any) -> None:  # noqa: ANN401 - as above
         call.cancelled = event.batch_operations[0].cancelled()
         if call.cancelled and call.queued:
             self._dequeue(call)
@@ -274,7 +274,7 @@ class CygrpcTransport:
         if self._awaited.pop(call, call) is call:
             return
         try:
-            call.answer(self._bytes(answer), partial(self._note_sent, call))
+            call.answer(self._bytes(answer), partial(self._on_sent, call))
             self._answered_elsewhere.append(call)
         except BaseException:  # not an error of the calling thread
             with suppress(BaseException):
@@ -293,7 +293,7 @@ class CygrpcTransport:
         return answer if isinstance(answer, bytes) else self._service.fallback_response
 
     def _send(self, call: CoreCall, answer: bytes, *, unread: bool = False) -> None:
-        call.answer(self._bytes(answer), partial(self._note_sent, call), unread=unread)
+        call.answer(self._bytes(answer), partial(self._on_sent, call), unread=unread)
         self._track_unsent(call)
 
     def _track_unsent(self, call: CoreCall) -> None:
@@ -306,19 +306,19 @@ class CygrpcTransport:
             del self._unsent[oldest]
             oldest.cancel()
 
-    def _note_sent(self, call: CoreCall, _event: Any) -> None:  # noqa: ANN401 - as above
+    def _on_sent(self, call: CoreCall, _event: Any) -> None:  # noqa: ANN401 - as above
         call.sent = True
         self._unsent.pop(call, None)
 
-    def _note_shutdown(self, _event: Any) -> None:  # noqa: ANN401 - as above
+    def _on_shutdown(self, _event: Any) -> None:  # noqa: ANN401 - as above
         self._shut_down = True
 
     def _sweep_stalled(self) -> None:
         """Reject calls whose message does not come.
 
         It is called if there was no event, and it counts sweeps, not seconds: after a pause of the whole process,
-        messages that came meanwhile are read before any call has been swept twice. Nor does it count one while a thread
-        of the core may hold a message.
+        messages that arrived meanwhile are read before any call has been swept twice. A sweep is not counted while a
+        thread of the core may hold a message.
         """
         now = self._monotonic()
         if not self._unread or now - self._swept < _SWEEP_INTERVAL:
@@ -332,6 +332,6 @@ class CygrpcTransport:
             self._reject_stalled(call)
 
     def _reject_stalled(self, call: CoreCall) -> None:
-        """Answer *call* unread. To cancel it would be an error, and its message may be on its way."""
+        """Answer *call* before its message is read: to cancel it would be an RPC error, and the message may arrive."""
         del self._unread[call]
         self._send(call, self._guarded(self._service.reject, call))

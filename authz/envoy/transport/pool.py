@@ -7,7 +7,7 @@ differences:
 |-------------------------------------------|-----------------------------------------|--------------------------------|
 | `max_concurrent` calls may be in flight   | and at most 256: then rejected unread   | answers without a thread       |
 | a deferred answer takes no thread         | it keeps the thread of its call         | the same                       |
-| half a call holds no place                | it holds one until it is ended          | a check for arrived messages   |
+| half a call is not counted as in flight   | it is counted until it is ended         | a check for arrived messages   |
 | half a call is answered when it is ended  | it is cancelled                         | a read with a timeout          |
 | admission precedes the next evaluation    | they take turns                         | a queue of events              |
 | later calls do not delay the stop         | it waits for 500 ms without a call      | the same                       |
@@ -19,7 +19,7 @@ gRPC's core does that.
 Rules of this file:
 1. The service is called under one lock, as if there were one deciding thread.
 2. A call is counted from its admission to its answer, or until its caller leaves.
-3. A behavior never raises: grpcio would make an RPC error of it.
+3. `_handle_rpc` never raises: grpcio would end the call with an RPC error.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Call:
         self.busy_sweeps = 0  # the same, while a thread may have had it
 
     def respond(self, answer: bytes) -> None:
-        """Hand over a deferred answer, on any thread."""
+        """Pass on a deferred answer, from any thread."""
         self.responses.append(answer)
         self.done.set()
 
@@ -96,7 +96,7 @@ class _Call:
 
 
 class _Threads(Executor):
-    """Threads that handle calls, and one for calls that are answered unread; *unread* selects for the next call."""
+    """Threads that handle calls, and one for calls that are answered unread; *unread* selects it for the next call."""
 
     def __init__(self) -> None:
         self.unread = False
@@ -134,7 +134,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         others: OtherThreads | None = None,
         sweep_interval: float = _SWEEP_INTERVAL,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way.
+        """*options* are gRPC's channel arguments; *arrivals* and *others* observe calls that gRPC has not passed on.
 
         *sweep_interval* is in seconds.
         """
@@ -193,9 +193,9 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _drain(self) -> None:
         """Wait until all calls that arrived are answered. As in `cygrpc`, the core cancels what it has not passed on.
 
-        Calls that the core has read but not passed on cannot be observed. They are passed on as soon as grpcio's
-        thread runs. So no call may be in progress, which could keep that thread from running, and none may have come
-        for several checks, between which each thread has slept: one that has not run yet has not.
+        Calls that the core has read but not passed on cannot be observed. They are passed on as soon as grpcio's thread
+        runs. So no call may be in progress, which could keep that thread from running, and several checks in a row must
+        find no new call. Between two checks each thread must have slept, which proves that it has run.
         """
         checks, accepted = 0, -1
         while checks < _DRAIN_CHECKS and self._monotonic() < self._drain_until:
@@ -220,7 +220,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         if answer is None:
             self._in_flight[call] = None
         # A handler of streams reads no message before it is asked to.
-        return grpc.stream_unary_rpc_method_handler(partial(self._behave, call, answer))
+        return grpc.stream_unary_rpc_method_handler(partial(self._handle_rpc, call, answer))
 
     def _admit(self, call: _Call) -> bytes | None:
         self._is_accepting = True
@@ -231,18 +231,18 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._is_accepting = False
         return None if answer is None else self._bytes(answer)
 
-    def _behave(
+    def _handle_rpc(
         self, call: _Call, answer: bytes | None, messages: Iterator[bytes], context: grpc.ServicerContext
     ) -> bytes:
         """Return the answer of *call*: *answer* if it was given at admission."""
         try:
-            if not context.add_callback(partial(self._note_end, call)):
+            if not context.add_callback(partial(self._on_end, call)):
                 call.ended = True
             if answer is None:
                 answer = self._read_and_answer(call, messages, context)
             call.release_request()
             self._track_unsent(call, context)
-        except BaseException:  # grpcio would make an RPC error of it
+        except BaseException:  # rule 3
             with suppress(BaseException):
                 log.exception("a call failed")
         finally:
@@ -274,7 +274,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         except BaseException:  # noqa: BLE001 - as in _guarded
             call.respond(self._service.fallback_response)
 
-    def _note_end(self, call: _Call) -> None:
+    def _on_end(self, call: _Call) -> None:
         call.ended = True
         call.done.set()
         self._in_flight.pop(call, None)
@@ -304,8 +304,8 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _sweep(self) -> None:
         """Cancel calls whose message does not come, until the stop.
 
-        While a thread may hold a message that has come, or grpcio's own waits for the service, many more sweeps are
-        needed: half calls would otherwise keep all threads for as long as the load lasts.
+        While a thread may hold a message that has arrived, or grpcio's own thread waits for the service, a call is
+        cancelled only after many more sweeps. Without that limit, half calls would keep all threads under steady load.
         """
         while not self._stopping.wait(self._sweep_interval):
             unread = self._unread.copy()

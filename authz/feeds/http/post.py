@@ -213,7 +213,7 @@ class _PendingExchange:
             self._loop.watch(self._used.descriptor, event, self._go_on)
 
     def _expire(self) -> None:
-        self._loop.forget(self._used.descriptor)
+        self._loop.unwatch(self._used.descriptor)
         self._exchange.close()
         self._fail(TimeoutError("deadline exceeded"))
 

@@ -142,7 +142,7 @@ def test_while_the_issuer_fails_the_token_serves_until_its_end() -> None:
             assert {world.check() for _ in range(20)} == {"first"}
             world.asked.get(timeout=HANG)
             world.answers.put(SourceError("timeout", "no answer"))
-            wait_until(lambda: not world.gatherer._asked)  # as long as one waits for the answer, it is not asked again
+            wait_until(lambda: not world.gatherer._shared)  # as long as one waits for the answer, it is not asked again
             world.now += RENEWAL_PAUSE
         world.now = KEPT
         waiting = world.begin()

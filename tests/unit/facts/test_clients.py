@@ -72,7 +72,7 @@ class Sidecar:
         """Decide one request, and remember what it says of the client."""
         request = ask(token, source_address=address, headers=headers, path=path)
         decision = authorize(request, self.snapshot, T, self.gatherer.known_with(facts or {}))
-        self.memory.note(decision)
+        self.memory.record_decision(decision)
         return decision
 
     def fail(self, times: int, address: str = OFFICE, token: str = FORGED) -> list[Reason]:

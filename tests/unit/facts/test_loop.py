@@ -25,9 +25,9 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def turn(loop: Loop) -> None:
+def run_once(loop: Loop) -> None:
     """Call what is ready or due, without sleep."""
-    loop.turn(0.0, lambda: False)
+    loop.run_once(0.0, lambda: False)
 
 
 def test_a_socket_is_ready_once(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -35,18 +35,18 @@ def test_a_socket_is_ready_once(pair: tuple[socket.socket, socket.socket]) -> No
     ours, theirs = pair
     loop, called = Loop(time.monotonic), list[str]()
     loop.watch(ours.fileno(), READ, lambda: called.append("read"))
-    turn(loop)
+    run_once(loop)
     assert called == []
     theirs.send(b"x")
-    turn(loop)
-    turn(loop)
+    run_once(loop)
+    run_once(loop)
     assert called == ["read"]
     loop.watch(ours.fileno(), WRITE, lambda: called.append("write"))
-    turn(loop)
+    run_once(loop)
     loop.watch(ours.fileno(), READ, lambda: called.append("forgotten"))
-    loop.forget(ours.fileno())
-    loop.forget(ours.fileno())
-    turn(loop)
+    loop.unwatch(ours.fileno())
+    loop.unwatch(ours.fileno())
+    run_once(loop)
     assert called == ["read", "write"]
 
 
@@ -56,7 +56,7 @@ def test_a_connection_that_ends_is_ready(pair: tuple[socket.socket, socket.socke
     loop, called = Loop(time.monotonic), list[str]()
     loop.watch(ours.fileno(), READ, lambda: called.append("ended"))
     theirs.close()
-    loop.turn(None, lambda: False)
+    loop.run_once(None, lambda: False)
     assert called == ["ended"]
 
 
@@ -75,7 +75,7 @@ def test_what_raises_costs_no_other_its_turn(
     failing.set(0.0, fail)
     other.set(0.0, lambda: called.append("timer"))
     with caplog.at_level(logging.ERROR):
-        turn(loop)
+        run_once(loop)
     assert called == ["other", "timer"]
     assert [record.message for record in caplog.records] == ["a call of the loop failed"] * 2
 
@@ -93,16 +93,16 @@ def test_a_timer_takes_one_place_however_often_it_is_set() -> None:
         timer.set(10.0 + number, note(number))
     assert len(loop._timers) == 1
     clock.advance(1008.9)
-    turn(loop)
+    run_once(loop)
     assert called == []
     clock.advance(0.1)
-    turn(loop)
-    turn(loop)
+    run_once(loop)
+    run_once(loop)
     assert called == [999]
     timer.set(2000.0, note(1))
     timer.clear()
     clock.advance(2000.0)
-    turn(loop)
+    run_once(loop)
     assert (called, loop._timers) == ([999], [])
 
 
@@ -111,7 +111,7 @@ def test_a_timer_ends_the_sleep() -> None:
     loop, called = Loop(time.monotonic), list[str]()
     Timer(loop).set(time.monotonic() + 0.01, lambda: called.append("due"))
     while not called:
-        loop.turn(None, lambda: False)
+        loop.run_once(None, lambda: False)
     assert called == ["due"]
 
 
@@ -124,7 +124,7 @@ def test_no_wake_is_lost() -> None:
 
     def run() -> None:
         while len(found) < 5000:
-            loop.turn(None, lambda: work)
+            loop.run_once(None, lambda: work)
             while work:
                 found.append(work.popleft())
         done.set()
@@ -143,7 +143,7 @@ def test_who_is_awake_is_not_woken() -> None:
     loop.wake()  # before it was opened
     loop.open()
     loop.wake()
-    assert loop._bell is not None
+    assert loop._self_pipe is not None
     with pytest.raises(BlockingIOError):
-        os.read(loop._bell.receiver, 1)
-    loop.turn(None, lambda: True)  # it does not sleep
+        os.read(loop._self_pipe.receiver, 1)
+    loop.run_once(None, lambda: True)  # it does not sleep

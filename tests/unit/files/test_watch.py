@@ -74,13 +74,13 @@ def test_what_is_read_anyway_is_not_told_again(tmp_path: Path) -> None:
     file.write_text("one")
     watch = FileWatch(file)
     file.write_text("other")
-    assert watch.changed(asked=True)
+    assert watch.changed(force=True)
     assert [watch.changed() for _ in range(3)] == [False] * 3
-    assert watch.changed(asked=True)
+    assert watch.changed(force=True)
     file.write_text("a third")
     assert [watch.changed() for _ in range(2)] == [False, True]
     file.unlink()
-    assert watch.changed(asked=True)
+    assert watch.changed(force=True)
     file.write_text("a third")
     assert [watch.changed() for _ in range(2)] == [False, True]
 

@@ -72,15 +72,15 @@ def test_what_was_good_last_stays(file: Path) -> None:
     last_good = LastGood(file, watch, first)
     for bad in (b"version: 2\n", b"\xff", b"- [", b""):
         file.write_bytes(bad)
-        watch.changed(asked=True)
+        watch.changed(force=True)
         last_good.update()
         assert last_good.source == first
     file.unlink()
-    watch.changed(asked=True)
+    watch.changed(force=True)
     last_good.update()
     assert last_good.source == first
     file.write_text(GOOD + "# changed\n")
-    watch.changed(asked=True)
+    watch.changed(force=True)
     last_good.update()
     assert (last_good.source.load(), last_good.source.stamp) == (LOADED, FileStamp.of(file))
     assert last_good.source.stamp != first.stamp

@@ -208,8 +208,8 @@ def test_pressure_is_who_fails(file: Path) -> None:
     assert shown["shared_revocations"] == {"age": 1.5, "pending": 3, "failure": ""}
     running.clients.reconfigure(ClientRules(throttle=Throttle(failures=2, window=60.0)))
     for _ in range(2):
-        running.clients.note(Deny(Reason.SIGNATURE_INVALID, AuditTrail(network="192.0.2.0/24")))
-    running.clients.note(record.decision)
+        running.clients.record_decision(Deny(Reason.SIGNATURE_INVALID, AuditTrail(network="192.0.2.0/24")))
+    running.clients.record_decision(record.decision)
     shown = running.insight.pressure()
     assert shown["networks"] == [{"name": "192.0.2.0/24", "failures": 2, "last_minute": 2, "throttled": 1}]
     assert shown["failing_subjects"] == [{"name": "a mallory", "failures": 1, "last_minute": 1}]
