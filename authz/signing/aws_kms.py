@@ -1,11 +1,11 @@
 """Keys in the Key Management Service of AWS, by the client library boto3.
 
 Rules of this file:
-1. There is one attempt, because budget and breaker are the lane's; only a connection that was closed before an answer
-   came, as an idle one may be, is replaced once.
+1. There is one attempt, because the lane has budget and circuit breaker; only if a connection is closed before the
+   response, as an idle one may be, the request is repeated once on a new one.
 2. Half of the timeout is for connecting, and half for each part of the answer. Credentials come from the environment,
    as for every program of AWS; the library's own bounds are for fetching them.
-3. The key's ARN is what signs: an alias that is moved to another key later has no effect until the key is opened again.
+3. The key is used by its ARN: an alias that is moved to another key has no effect until the key is opened again.
 4. Up to 4096 octets are sent as they are, and hashed by the service; of a longer message the hash is sent.
 """
 
@@ -48,7 +48,7 @@ _KEY_UNUSABLE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsKey:
-    """Where a key is: its ARN, id or alias. *timeout* is in seconds."""
+    """How a key is reached: its ARN, id or alias. *timeout* is in seconds."""
 
     key: str
     region: str | None = None
@@ -59,26 +59,26 @@ class AwsKey:
     max_connections: int = 10
 
 
-def open_aws_key(where: AwsKey) -> CheckedSigner:
+def open_aws_key(settings: AwsKey) -> CheckedSigner:
     """Read the public key, and return the signer. Raises SigningUnavailable."""
-    client = _make_client(where)
+    client = _make_client(settings)
     try:
-        answer = _call(lambda: client.get_public_key(KeyId=where.key), where.key)
+        answer = _call(lambda: client.get_public_key(KeyId=settings.key), settings.key)
         if answer.get("KeyUsage") != "SIGN_VERIFY":
-            raise SigningUnavailable(f"{where.key} is not for signing", Failure.KEY_UNUSABLE)
+            raise SigningUnavailable(f"{settings.key} is not for signing", Failure.KEY_UNUSABLE)
         try:
             loaded = load_der_public_key(answer["PublicKey"])
         except Exception as error:  # the library has many
-            text = f"{where.key}: its public key cannot be read"
+            text = f"{settings.key}: its public key cannot be read"
             raise SigningUnavailable(text, Failure.KEY_UNUSABLE) from error
-        public = PublicKey.of(loaded, where.algorithm)
-        named = _name_algorithm(public.algorithm)
-        if named not in answer.get("SigningAlgorithms", ()):
-            raise SigningUnavailable(f"{where.key} does not sign by {public.algorithm}", Failure.KEY_UNUSABLE)
+        public = PublicKey.of(loaded, settings.algorithm)
+        algorithm_name = _name_algorithm(public.algorithm)
+        if algorithm_name not in answer.get("SigningAlgorithms", ()):
+            raise SigningUnavailable(f"{settings.key} does not sign by {public.algorithm}", Failure.KEY_UNUSABLE)
     except BaseException:
         client.close()
         raise
-    return CheckedSigner(_Key(client, answer["KeyId"], public.algorithm), public, kid=where.kid)
+    return CheckedSigner(_Key(client, answer["KeyId"], public.algorithm), public, kid=settings.kid)
 
 
 class _Key:
@@ -96,12 +96,13 @@ class _Key:
             if self._algorithm[:2] not in _HASHING:
                 text = f"{len(message)} octets to sign, and the service takes {MAX_RAW_BYTES} for {self._algorithm}"
                 raise SigningUnavailable(text, Failure.REQUEST)
-            hashed = Hash(hash_of(self._algorithm))
-            hashed.update(message)
-            sent, kind = hashed.finalize(), "DIGEST"
-        named = _name_algorithm(self._algorithm)
+            hasher = Hash(hash_of(self._algorithm))
+            hasher.update(message)
+            sent, kind = hasher.finalize(), "DIGEST"
+        algorithm_name = _name_algorithm(self._algorithm)
         ask = self._client.sign
-        answer = _call(lambda: ask(KeyId=self._key, Message=sent, MessageType=kind, SigningAlgorithm=named), self._key)
+        arguments = {"KeyId": self._key, "Message": sent, "MessageType": kind, "SigningAlgorithm": algorithm_name}
+        answer = _call(lambda: ask(**arguments), self._key)
         signature: bytes = answer.get("Signature", b"")
         return ecdsa_from_der(signature, self._algorithm) if self._algorithm.startswith("ES") else signature
 
@@ -110,7 +111,7 @@ class _Key:
         self._client.close()
 
 
-def _make_client(where: AwsKey) -> Any:  # noqa: ANN401 - boto3 makes its classes
+def _make_client(settings: AwsKey) -> Any:  # noqa: ANN401 - boto3 makes its classes
     try:
         import boto3  # noqa: PLC0415 - an optional package, which is slow to import
         from botocore.config import Config  # noqa: PLC0415 - as above
@@ -118,23 +119,23 @@ def _make_client(where: AwsKey) -> Any:  # noqa: ANN401 - boto3 makes its classe
     except ImportError:
         text = 'kind aws_kms needs the extra aws: pip install ".[aws]"'
         raise SigningUnavailable(text, Failure.MISCONFIGURED) from None
-    named = _ARN.fullmatch(where.key)
-    half = where.timeout / 2.0
+    arn = _ARN.fullmatch(settings.key)
+    half = settings.timeout / 2.0
     config = Config(
         connect_timeout=half,
         read_timeout=half,
         retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=where.max_connections,
+        max_pool_connections=settings.max_connections,
     )
     try:
         return boto3.session.Session().client(
             "kms",
-            region_name=where.region or (named["region"] if named else None),
-            endpoint_url=where.endpoint,
+            region_name=settings.region or (arn["region"] if arn else None),
+            endpoint_url=settings.endpoint,
             config=config,
         )
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
-        raise SigningUnavailable(f"{where.key}: {printable(str(error))}", Failure.MISCONFIGURED) from None
+        raise SigningUnavailable(f"{settings.key}: {printable(str(error))}", Failure.MISCONFIGURED) from None
 
 
 def _call(ask: Callable[[], dict[str, Any]], key: str) -> dict[str, Any]:
@@ -148,8 +149,8 @@ def _call(ask: Callable[[], dict[str, Any]], key: str) -> dict[str, Any]:
             return ask()
     except errors.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        said = printable(str(error.response.get("Error", {}).get("Message", "")))
-        raise SigningUnavailable(f"{key}: {printable(code)}: {said}", _classify_code(code)) from None
+        message_text = printable(str(error.response.get("Error", {}).get("Message", "")))
+        raise SigningUnavailable(f"{key}: {printable(code)}: {message_text}", _classify_code(code)) from None
     except (errors.BotoCoreError, errors.HTTPClientError) as error:
         raise SigningUnavailable(f"{key}: {printable(str(error))}", _classify(error)) from None
     except Exception as error:  # an answer in another form, which the library parses

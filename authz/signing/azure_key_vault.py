@@ -1,9 +1,9 @@
 """Keys in Azure Key Vault and Managed HSM, by the client library.
 
 Rules of this file:
-1. There is one attempt, because budget and breaker are the lane's: the library's own retries are off.
+1. There is one attempt, because the lane has budget and circuit breaker: the library's own retries are off.
 2. Half of the timeout is for connecting, and half for each part of the answer.
-3. A key is named with its version, so that a new version of the same name does not sign unseen.
+3. A key is configured with its version, so that a new version of the same name does not begin to sign unnoticed.
 4. Credentials come from the environment (DefaultAzureCredential): a workload or managed identity, as for every program.
 """
 
@@ -33,7 +33,7 @@ _CURVES: Final[dict[str, ec.EllipticCurve]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureKey:
-    """Where a key is: the URL of its version. *timeout* is in seconds."""
+    """How a key is reached: the URL of its version. *timeout* is in seconds."""
 
     key: str
     algorithm: str | None = None
@@ -41,10 +41,10 @@ class AzureKey:
     timeout: float = 2.0
 
 
-def open_azure_key(where: AzureKey, *, credential: object = None, **transport: object) -> CheckedSigner:
+def open_azure_key(settings: AzureKey, *, credential: object = None, **transport: object) -> CheckedSigner:
     """Read the public key, and return the signer. Raises SigningUnavailable.
 
-    *credential* is instead of the environment's, *transport* more options of the library.
+    *credential* is used instead of the environment's; *transport* are further options of the library.
     """
     try:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - an optional package, slow to import
@@ -53,21 +53,21 @@ def open_azure_key(where: AzureKey, *, credential: object = None, **transport: o
     except ImportError:
         text = 'kind azure_key_vault needs the extra azure: pip install ".[azure]"'
         raise SigningUnavailable(text, Failure.MISCONFIGURED) from None
-    half = where.timeout / 2.0
+    half = settings.timeout / 2.0
     options: dict[str, Any] = {"connection_timeout": half, "read_timeout": half, "retry_total": 0, **transport}
-    parts = urlsplit(where.key)
+    parts = urlsplit(settings.key)
     _, _, name, version = parts.path.split("/")
-    asking: Any = credential or DefaultAzureCredential()
-    reader = KeyClient(f"{parts.scheme}://{parts.netloc}", asking, **options)
+    used_credential: Any = credential or DefaultAzureCredential()
+    reader = KeyClient(f"{parts.scheme}://{parts.netloc}", used_credential, **options)
     try:
-        found = _call(lambda: reader.get_key(name, version), where.key)
+        found = _call(lambda: reader.get_key(name, version), settings.key)
     finally:
         reader.close()
     if "sign" not in (found.key_operations or ()):
-        raise SigningUnavailable(f"{where.key} is not for signing", Failure.KEY_UNUSABLE)
-    public = PublicKey.of(_read_public(found.key, where.key), where.algorithm)
-    client = CryptographyClient(found, asking, **options)
-    return CheckedSigner(_Key(client, where.key, public.algorithm), public, kid=where.kid)
+        raise SigningUnavailable(f"{settings.key} is not for signing", Failure.KEY_UNUSABLE)
+    public = PublicKey.of(_read_public(found.key, settings.key), settings.algorithm)
+    client = CryptographyClient(found, used_credential, **options)
+    return CheckedSigner(_Key(client, settings.key, public.algorithm), public, kid=settings.kid)
 
 
 class _Key:
@@ -79,14 +79,14 @@ class _Key:
         self._algorithm: Final = algorithm
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature of *message*; of ECDSA the service answers r || s. Raises SigningUnavailable."""
+        """Return the signature of *message*; for ECDSA the service returns r || s. Raises SigningUnavailable."""
         from azure.keyvault.keys.crypto import SignatureAlgorithm  # noqa: PLC0415 - as above
 
-        hashed = Hash(hash_of(self._algorithm))
-        hashed.update(message)
-        digest = hashed.finalize()
-        named = SignatureAlgorithm(self._algorithm)
-        answer = _call(lambda: self._client.sign(named, digest), self._key)
+        hasher = Hash(hash_of(self._algorithm))
+        hasher.update(message)
+        digest = hasher.finalize()
+        algorithm = SignatureAlgorithm(self._algorithm)
+        answer = _call(lambda: self._client.sign(algorithm, digest), self._key)
         signature: bytes = answer.signature
         return signature
 

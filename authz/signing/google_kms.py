@@ -1,7 +1,8 @@
 """Keys in Google Cloud KMS, by its client library.
 
 Rules of this file:
-1. There is one attempt within the timeout, because budget and breaker are the lane's: the library's retries are off.
+1. There is one attempt within the timeout, because the lane has budget and circuit breaker: the library's retries are
+   off.
 2. The algorithm is the one of the key version, which never changes.
 3. Credentials come from the environment (application default credentials), as for every program of Google's cloud.
 """
@@ -22,7 +23,7 @@ from authz.signing.public import PublicKey, ecdsa_from_der, hash_of
 from authz.telemetry.redaction import printable
 
 _RSA: Final = re.compile(r"RSA_SIGN_(?P<kind>PSS|PKCS1)_\d+_SHA(?P<bits>256|512)")
-_OTHERS: Final = {
+_OTHER_ALGORITHMS: Final = {
     "EC_SIGN_P256_SHA256": "ES256",
     "EC_SIGN_P384_SHA384": "ES384",
     "EC_SIGN_SECP256K1_SHA256": "ES256K",
@@ -33,7 +34,7 @@ _EDWARDS: Final = ("EdDSA", "Ed25519")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoogleKey:
-    """Where a key is: the resource name of its version. *timeout* is in seconds."""
+    """How a key is reached: the resource name of its version. *timeout* is in seconds."""
 
     key: str
     endpoint: str | None = None
@@ -42,46 +43,47 @@ class GoogleKey:
     timeout: float = 2.0
 
 
-def open_google_key(where: GoogleKey, *, connect: Callable[[GoogleKey], Any] | None = None) -> CheckedSigner:
+def open_google_key(settings: GoogleKey, *, connect: Callable[[GoogleKey], Any] | None = None) -> CheckedSigner:
     """Read the public key, and return the signer. *connect* makes another client. Raises SigningUnavailable."""
-    client = (connect or _make_client)(where)
-    key = _Key(client, where)
+    client = (connect or _make_client)(settings)
+    key = _Key(client, settings)
     try:
-        answer = key.call(lambda: client.get_public_key(request={"name": where.key}, retry=None, timeout=where.timeout))
-        algorithm = _choose_algorithm(answer.algorithm.name, where)
+        request, timeout = {"name": settings.key}, settings.timeout
+        answer = key.call(lambda: client.get_public_key(request=request, retry=None, timeout=timeout))
+        algorithm = _choose_algorithm(answer.algorithm.name, settings)
         try:
             loaded = load_pem_public_key(answer.pem.encode())
         except Exception as error:  # the library has many
-            text = f"{where.key}: its public key cannot be read"
+            text = f"{settings.key}: its public key cannot be read"
             raise SigningUnavailable(text, Failure.KEY_UNUSABLE) from error
         public = PublicKey.of(loaded, algorithm)
     except BaseException:
         key.close()
         raise
     key.algorithm = algorithm
-    return CheckedSigner(key, public, kid=where.kid)
+    return CheckedSigner(key, public, kid=settings.kid)
 
 
 class _Key:
     """One version of a key."""
 
-    def __init__(self, client: Any, where: GoogleKey) -> None:  # noqa: ANN401 - the library has loose types
+    def __init__(self, client: Any, settings: GoogleKey) -> None:  # noqa: ANN401 - the library has loose types
         self._client: Final = client
-        self._where: Final = where
+        self._settings: Final = settings
         self.algorithm = ""
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of *message*. Raises SigningUnavailable."""
-        request: dict[str, Any] = {"name": self._where.key}
+        request: dict[str, Any] = {"name": self._settings.key}
         if self.algorithm in _EDWARDS:
             request["data"] = message
         else:
             kind = hash_of(self.algorithm)
-            hashed = Hash(kind)
-            hashed.update(message)
-            request["digest"] = {kind.name: hashed.finalize()}
+            hasher = Hash(kind)
+            hasher.update(message)
+            request["digest"] = {kind.name: hasher.finalize()}
         ask = self._client.asymmetric_sign
-        answer = self.call(lambda: ask(request=request, retry=None, timeout=self._where.timeout))
+        answer = self.call(lambda: ask(request=request, retry=None, timeout=self._settings.timeout))
         signature: bytes = answer.signature
         return ecdsa_from_der(signature, self.algorithm) if self.algorithm.startswith("ES") else signature
 
@@ -93,17 +95,17 @@ class _Key:
         try:
             return ask()
         except (GoogleAPIError, GoogleAuthError) as error:
-            said = printable(str(getattr(error, "message", error)))
-            raise SigningUnavailable(f"{self._where.key}: {said}", _classify(error)) from None
+            message_text = printable(str(getattr(error, "message", error)))
+            raise SigningUnavailable(f"{self._settings.key}: {message_text}", _classify(error)) from None
         except Exception as error:  # for example a message that the library cannot read
-            raise SigningUnavailable(f"{self._where.key}: {type(error).__name__}", Failure.FAILED) from error
+            raise SigningUnavailable(f"{self._settings.key}: {type(error).__name__}", Failure.FAILED) from error
 
     def close(self) -> None:
         """Close the connections."""
         self._client.transport.close()
 
 
-def _make_client(where: GoogleKey) -> Any:  # noqa: ANN401 - the library has loose types
+def _make_client(settings: GoogleKey) -> Any:  # noqa: ANN401 - the library has loose types
     try:
         from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as above
         from google.cloud.kms import KeyManagementServiceClient  # noqa: PLC0415 - as above, and slow to import
@@ -111,21 +113,24 @@ def _make_client(where: GoogleKey) -> Any:  # noqa: ANN401 - the library has loo
         text = 'kind google_kms needs the extra google: pip install ".[google]"'
         raise SigningUnavailable(text, Failure.MISCONFIGURED) from None
     try:
-        options = {} if where.endpoint is None else {"api_endpoint": where.endpoint}
+        options = {} if settings.endpoint is None else {"api_endpoint": settings.endpoint}
         return KeyManagementServiceClient(client_options=options)
     except GoogleAuthError as error:
-        raise SigningUnavailable(f"{where.key}: {printable(str(error))}", Failure.UNAUTHORIZED) from None
+        raise SigningUnavailable(f"{settings.key}: {printable(str(error))}", Failure.UNAUTHORIZED) from None
 
 
-def _choose_algorithm(named: str, where: GoogleKey) -> str:
+def _choose_algorithm(version_algorithm: str, settings: GoogleKey) -> str:
     """Return the algorithm of a key version. Raises SigningUnavailable."""
-    rsa = _RSA.fullmatch(named)
-    own = f"{'PS' if rsa['kind'] == 'PSS' else 'RS'}{rsa['bits']}" if rsa is not None else _OTHERS.get(named)
-    if own is None:
-        raise SigningUnavailable(f"{where.key} is for {named}, which signs no JWTs", Failure.KEY_UNUSABLE)
-    chosen = where.algorithm or own
-    if chosen != own and not {chosen, own} <= set(_EDWARDS):
-        raise SigningUnavailable(f"{where.key} signs by {own}, and not by {chosen}", Failure.KEY_UNUSABLE)
+    rsa = _RSA.fullmatch(version_algorithm)
+    fixed = _OTHER_ALGORITHMS.get(version_algorithm)
+    if rsa is not None:
+        fixed = f"{'PS' if rsa['kind'] == 'PSS' else 'RS'}{rsa['bits']}"
+    if fixed is None:
+        text = f"{settings.key} is for {version_algorithm}, which signs no JWTs"
+        raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
+    chosen = settings.algorithm or fixed
+    if chosen != fixed and not {chosen, fixed} <= set(_EDWARDS):
+        raise SigningUnavailable(f"{settings.key} signs by {fixed}, and not by {chosen}", Failure.KEY_UNUSABLE)
     return chosen
 
 

@@ -2,12 +2,12 @@
 
 Rules of this file:
 1. The package `pkcs11` initializes libraries for one thread (C_Initialize without arguments). So at most one thread
-   calls a library at one time; others wait for their turn within their own timeout. A call itself has no timeout.
-2. A PIN that the token rejected is never tried again: a few attempts lock a token for good. Another content of the
-   file is tried.
+   calls a library at one time; others wait for the lock within their own timeout. A call itself has no timeout.
+2. A PIN that the token rejected is never tried again, because a few attempts lock a token for good. When the content of
+   the file changes, the new PIN is tried.
 3. A session may end at any time: the token was removed, the device restarted. Then the library is initialized again,
-   once in a call, and the key is looked for again. If it is another key, it is not used.
-4. Logging out ends the login of all sessions of a token: the last key of a token that is closed does it.
+   once in a call, and the key is looked up again. If another key is found, it is not used.
+4. Logging out ends the login of all sessions of a token, so only closing the last key of a token does it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_PIN_BYTES: Final = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HsmKey:
-    """Where a key is: in the *token* of the library *module*, with the label *key* and perhaps the id *key_id*.
+    """How a key is reached: in the *token* of the library *module*, with the label *key* and perhaps the id *key_id*.
 
     *timeout* is in seconds.
     """
@@ -52,26 +52,26 @@ class HsmKey:
     timeout: float = 2.0
 
 
-def open_hsm_key(where: HsmKey) -> CheckedSigner:
+def open_hsm_key(settings: HsmKey) -> CheckedSigner:
     """Log in to the token, and return the signer of its key. Raises SigningUnavailable."""
-    library = _library(where.module)
-    with library.exclusive_use(where.timeout):
-        library.users[where.token] += 1
+    library = _library(settings.module)
+    with library.exclusive_use(settings.timeout):
+        library.users[settings.token] += 1
         try:
-            key = _Key(where, library)
+            key = _Key(settings, library)
             public = key.call(read_public_key)
         except BaseException:
-            library.release(where.token)
+            library.release(settings.token)
             raise
-    key.expected = PublicKey.of(public, where.algorithm)
-    return CheckedSigner(key, key.expected, kid=where.kid)
+    key.expected = PublicKey.of(public, settings.algorithm)
+    return CheckedSigner(key, key.expected, kid=settings.kid)
 
 
 class _Key:
     """One private key of a token; *expected* is its public half once it is known."""
 
-    def __init__(self, where: HsmKey, library: _Library) -> None:
-        self._where: Final = where
+    def __init__(self, settings: HsmKey, library: _Library) -> None:
+        self._settings: Final = settings
         self._library: Final = library
         self._found: tuple[pkcs11.Session, pkcs11.SignMixin] | None = None
         self.expected: PublicKey | None = None
@@ -81,18 +81,18 @@ class _Key:
         if self.expected is None:
             raise SigningUnavailable("the key was not opened")
         write = signing_function(self.expected.algorithm)
-        with self._library.exclusive_use(self._where.timeout):
+        with self._library.exclusive_use(self._settings.timeout):
             return self.call(lambda _, key: write(key, message))
 
     def close(self) -> None:
-        """Log out with the last key of the token; a library that hangs is left alone."""
-        with suppress(SigningUnavailable), self._library.exclusive_use(self._where.timeout):
-            self._library.release(self._where.token)
+        """Log out if this is the last key of the token; do nothing if the library is busy for too long."""
+        with suppress(SigningUnavailable), self._library.exclusive_use(self._settings.timeout):
+            self._library.release(self._settings.token)
 
     def call(self, use: Callable[[pkcs11.Session, pkcs11.SignMixin], _T]) -> _T:
-        """Return what *use* does with the session and the key, once more if the session has ended (rule 3).
+        """Return the result of *use* on the session and the key; repeat it once if the session has ended (rule 3).
 
-        The caller has the library to itself. Raises SigningUnavailable.
+        The caller holds the lock of the library. Raises SigningUnavailable.
         """
         from pkcs11 import exceptions  # noqa: PLC0415 - an optional package
 
@@ -108,11 +108,11 @@ class _Key:
 
     @property
     def _name(self) -> str:
-        return f"key {self._where.key!r} of token {self._where.token!r}"
+        return f"key {self._settings.key!r} of token {self._settings.token!r}"
 
     def _find(self) -> tuple[pkcs11.Session, pkcs11.SignMixin]:
         """Return the session and the key in it. Raises PKCS11Error, SigningUnavailable."""
-        session = self._library.log_in(self._where.token, self._where.pin_file)
+        session = self._library.log_in(self._settings.token, self._settings.pin_file)
         if self._found is None or self._found[0] is not session:
             key = self._look_up(session)
             if self.expected is not None:
@@ -128,10 +128,10 @@ class _Key:
 
         wanted: dict[Attribute, object] = {
             Attribute.CLASS: ObjectClass.PRIVATE_KEY,
-            Attribute.LABEL: self._where.key,
+            Attribute.LABEL: self._settings.key,
         }
-        if self._where.key_id is not None:
-            wanted[Attribute.ID] = self._where.key_id
+        if self._settings.key_id is not None:
+            wanted[Attribute.ID] = self._settings.key_id
         found = list(session.get_objects(wanted))
         if len(found) != 1:
             text = f"{self._name}: " + ("several have this label: give key_id" if found else "there is none")
@@ -147,9 +147,9 @@ class _Key:
 
 @dataclass(slots=True, eq=False)
 class _Library:
-    """A library of PKCS#11 in this process, used by one thread at a time, which has *lock*.
+    """A PKCS#11 library in this process, used by one thread at a time, which holds *lock*.
 
-    *users* counts the open keys of each token, *sessions* are logged in, *rejected* are digests of PINs.
+    *users* counts the open keys of each token, *sessions* are logged in, *rejected* are digests of rejected PINs.
     """
 
     path: str
@@ -161,7 +161,7 @@ class _Library:
 
     @contextmanager
     def exclusive_use(self, seconds: float) -> Iterator[None]:
-        """Wait until no other thread uses the library, and keep others out.
+        """Hold the lock of the library.
 
         Raises SigningUnavailable after *seconds*.
         """
@@ -201,7 +201,7 @@ class _Library:
         return session
 
     def release(self, token: str) -> None:
-        """Forget one user of *token*; the last one logs out."""
+        """Remove one user of *token*; log out if it was the last one."""
         self.users[token] -= 1
         if self.users[token] <= 0:
             del self.users[token]
@@ -211,7 +211,7 @@ class _Library:
                     session.close()
 
     def reinitialize(self) -> None:
-        """Initialize the library again: tokens that came or went are seen only then. Raises PKCS11Error."""
+        """Initialize the library again: only this detects inserted and removed tokens. Raises PKCS11Error."""
         self.sessions.clear()
         self.must_reinitialize = True
         self._load().reinitialize()
@@ -251,7 +251,7 @@ _libraries_lock: Final = Lock()
 
 
 def _library(path: str) -> _Library:
-    """Return the library at *path*, of which there is one in a process. Raises SigningUnavailable."""
+    """Return the library at *path*, of which a process has one instance. Raises SigningUnavailable."""
     try:
         import pkcs11  # noqa: F401, PLC0415 - as above
     except ImportError:

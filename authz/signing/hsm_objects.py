@@ -1,6 +1,6 @@
 """The objects of one key in a PKCS#11 token: how its private key signs, and what its public key is.
 
-The caller has the library to itself: see `hsm.py`. The package `pkcs11` is optional, and imported where it is used.
+The caller holds the lock of the library: see `hsm.py`. The package `pkcs11` is optional: only functions import it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def signing_function(algorithm: str) -> Callable[[pkcs11.SignMixin, bytes], byte
     if algorithm.startswith("ES"):
 
         def sign(key: pkcs11.SignMixin, message: bytes) -> bytes:
-            hashed = Hash(hash_of(algorithm))  # here, because not every token hashes for ECDSA
-            hashed.update(message)
-            return key.sign(hashed.finalize(), mechanism=Mechanism.ECDSA)
+            hasher = Hash(hash_of(algorithm))  # here, because not every token can hash for ECDSA
+            hasher.update(message)
+            return key.sign(hasher.finalize(), mechanism=Mechanism.ECDSA)
 
         return sign
     return lambda key, message: key.sign(message, mechanism=Mechanism.EDDSA)

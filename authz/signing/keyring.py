@@ -1,7 +1,7 @@
 """Holds the keys that sign tokens for the upstream, rotates them, and publishes their public halves.
 
 Rules of this file:
-1. After any failure the keys in use stay in use; the failure is logged once, and the step is repeated.
+1. After any failure the current keys stay in use; the failure is logged once, and the step is repeated.
 2. Signers, phases and published documents are replaced together, as one view: readers take no lock.
 3. A private key whose file is gone, or was replaced, is kept until another one signs.
 """
@@ -46,10 +46,10 @@ POLL_SECONDS: Final = 1.0  # between two checks of the files
 
 @dataclass(frozen=True, slots=True)
 class KeyringView:
-    """All that is known of the keys at one moment: the *ring*, the *signers* in use and the *public* JWKs, by key id.
+    """The state of the keys at one moment: the *ring*, the *signers* in use and the *public* JWKs, by key id.
 
-    *key* signs now; None if no key can. *key_set* is the published document, empty while no key is known, *discovery*
-    the other one, if there is one, and *lanes* are the settings of remote keys, by key id.
+    *key* is the current signing key; None if no key can sign. *key_set* is the published JWK Set, empty while no key is
+    known, *discovery* the discovery document, if there is one. *remote_keys* are those of the signers that may block.
     """
 
     ring: Ring = field(default_factory=Ring)
@@ -60,7 +60,7 @@ class KeyringView:
     discovery: str | None = None
     max_age: int = 0
     published: tuple[PublishedDocument, ...] = ()
-    lanes: Mapping[str, RemoteKey] = field(default_factory=dict)
+    remote_keys: Mapping[str, RemoteKey] = field(default_factory=dict)
 
 
 _EMPTY_VIEW: Final = KeyringView()
@@ -69,8 +69,8 @@ _EMPTY_VIEW: Final = KeyringView()
 class Keyring:
     """The keys of one process. *publish* is called with each new view, before `view` returns it.
 
-    *now* is in Unix time, *monotonic* in seconds on a clock that cannot be set. *make_store* returns where the state of
-    generated keys is kept; it may raise StateError.
+    *now* is in Unix time, *monotonic* in seconds on a clock that cannot be set. *make_store* returns the store for the
+    state of generated keys; it may raise StateError.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Keyring:
         return self._config is not None and not self._config.signing.generates
 
     def reconfigure(self, config: Config) -> None:
-        """Have the keys that *config* names, at once. Never raises: keys that cannot be had are tried again."""
+        """Use the keys that *config* names from now on. Never raises: keys that cannot be opened are tried again."""
         with self._lock:
             self._config = config if config.identity.minted is not None else None
             rotation = config.signing.rotation
@@ -147,9 +147,9 @@ class Keyring:
                 self._note_failure("")
 
     def rotate(self) -> str | None:
-        """Generate a new key now, which signs when readers know it; return its id, or None if keys are not generated.
+        """Generate a new key, which will sign when readers know it; return its id, or None if keys are not generated.
 
-        A key that is waiting already is returned. Raises StateError.
+        If a published key is already waiting to sign, its id is returned. Raises StateError.
         """
         with self._lock:
             config = self._config
@@ -161,7 +161,7 @@ class Keyring:
             return waiting[-1] if waiting else None
 
     def withdraw(self, kid: str) -> bool:
-        """Remove a key at once, because it may be known to others; return whether there was one with this id.
+        """Remove a key at once, because it may be compromised; return whether there was one with this id.
 
         Raises StateError.
         """
@@ -209,7 +209,7 @@ class Keyring:
         at, plan = self._instant(), plan_of(config)
         listed = self._sources.read(config.signing.keys)
         before = self._view
-        # Rule 3: in the last place, because it is used only if the others may not sign yet.
+        # Rule 3: as the last one, because it is used only while the others may not sign yet.
         signing = self._ring.signing
         kept = {} if signing is None or signing.kid in listed else {signing.kid: before.signers.get(signing.kid)}
         signers = {**listed, **{kid: signer for kid, signer in kept.items() if signer is not None}}
@@ -224,7 +224,7 @@ class Keyring:
         self._replace(ring, {kid: signers[kid] for kid in signers if kid in in_use}, public, config, ring.signing)
 
     def _read_generated(self, config: Config) -> SigningState:
-        """Return the state of generated keys, after what is due unless others change it. Raises StateError."""
+        """Return the state of generated keys, advanced unless another process does that. Raises StateError."""
         store = self._open_store(config)
         if not config.signing.rotation.follow:
             return store.change(lambda state: self._advance(state, config))
@@ -232,7 +232,7 @@ class Keyring:
         return replace(state, ring=observe(state.ring, self._ring, self._instant()))
 
     def _advance(self, state: SigningState, config: Config, *, force: bool = False) -> SigningState:
-        """Return the state of generated keys after what is due; with *force*, with a new key."""
+        """Return the state of generated keys after all steps that are due; with *force*, with a new key."""
         at, plan = self._instant(), plan_of(config)
         ring = observe(state.ring, self._ring, at)
         waiting = any(key.phase is Phase.PUBLISHED for key in ring.keys)
@@ -242,7 +242,7 @@ class Keyring:
         return state.with_ring(advance(ring, plan, at, newest_first))
 
     def _adopt(self, state: SigningState, config: Config) -> None:
-        """Use *state*, which was read now; its ring has the times of this process."""
+        """Use *state*, which was just read; its ring has the monotonic times of this process."""
         self._use_generated(state.ring, state.signers, state.public, config)
         self._read_at = self._monotonic()
 
@@ -253,11 +253,11 @@ class Keyring:
         public: Mapping[str, Mapping[str, object]],
         config: Config,
     ) -> None:
-        """Use generated keys; that sign which is right for readers of this process."""
+        """Use generated keys; sign with the one that readers of this process know."""
         before = self._view
         last = before.key.kid if before.key is not None else None
         here = find_local_signing_key(ring, plan_of(config), last, self._instant(), self._read_at)
-        if here is not None and here.kid not in signers and here.kid in before.signers:  # it is retired elsewhere
+        if here is not None and here.kid not in signers and here.kid in before.signers:  # others have retired it
             signers = {**signers, here.kid: before.signers[here.kid]}
         self._replace(ring, signers, public, config, here)
 
@@ -274,7 +274,7 @@ class Keyring:
         signer = signers.get(signing.kid) if signing is not None else None
         key = SigningKey(signer.kid, signer.algorithm) if signer is not None else None
         remote = {kid: self._sources.remote[kid] for kid in signers if kid in self._sources.remote}
-        view = replace(make_view(config, ring, signers, public, key), lanes=remote)
+        view = replace(make_view(config, ring, signers, public, key), remote_keys=remote)
         if view == before:
             return
         if key != before.key:
@@ -330,7 +330,7 @@ class Keyring:
 
 
 def make_local_store(config: Config) -> StateStore:
-    """Return where the state of generated keys is kept: in this process, or in a file. Raises StateError."""
+    """Return the store for the state of generated keys: in this process, or in a file. Raises StateError."""
     rotation = config.signing.rotation
     if rotation.state_file is None:
         return MemoryStore()
@@ -357,9 +357,10 @@ def make_view(
     """Return the view of *ring*, with the documents that *config* has published."""
     publish, token = config.signing.publish, config.identity.minted
     max_age = int(publish.max_age.total_seconds())
-    # The key that signs is the first: readers that take any key take that one.
-    order = sorted(ring.keys, key=lambda each: each.phase is not Phase.SIGNING)
-    key_set = json.dumps({"keys": [public[each.kid] for each in order if each.kid in public]}, separators=(",", ":"))
+    # The key that signs is the first: readers that use only the first key find that one.
+    order = sorted(ring.keys, key=lambda ring_key: ring_key.phase is not Phase.SIGNING)
+    jwks = [public[ring_key.kid] for ring_key in order if ring_key.kid in public]
+    key_set = json.dumps({"keys": jwks}, separators=(",", ":"))
     discovery = _write_discovery(token, publish.url, public) if token is not None and publish.url else None
     documents = []
     if not public:  # readers must not cache that there is no key

@@ -1,4 +1,4 @@
-"""The lanes to remote keys: one for each, so that a slow device or service slows down no other key."""
+"""The lanes to remote keys: one for each, so that a slow device or service does not slow down other keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from authz.telemetry.facts import FactMetrics
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
+class _RunningLane:
     """A lane, and the key that it was made for."""
 
     key: RemoteKey
@@ -33,7 +33,7 @@ class TokenLanes:
         self._max_waiting: Final = max_waiting
         self._minter: Final = minter or Minter(time.time)
         self._view = KeyringView()
-        self._running: Mapping[str, _Running] = {}
+        self._running: Mapping[str, _RunningLane] = {}
         self._lanes: Mapping[str, SourceLane] = {}
         self.max_cached = 10_000
         self.lane: Final = MintLane(
@@ -46,18 +46,18 @@ class TokenLanes:
         )
 
     def add(self, view: KeyringView) -> None:
-        """Have the keys of *view* sign too; those of before still do."""
+        """Let the keys of *view* sign too, beside the current ones."""
         running = dict(self._running)
-        for kid, key in view.lanes.items():
+        for kid, key in view.remote_keys.items():
             running[kid] = self._keep_or_make(kid, key)
         self._running = running
         self._lanes = {kid: each.lane for kid, each in running.items()}
         self._view = replace(view, signers={**self._view.signers, **view.signers})
 
     def use(self, view: KeyringView) -> None:
-        """Have a lane for each key of *view* that may block."""
+        """Use only the keys of *view*: start a lane for each remote one, and stop the others."""
         running = self._running
-        made = {kid: self._keep_or_make(kid, key) for kid, key in view.lanes.items()}
+        made = {kid: self._keep_or_make(kid, key) for kid, key in view.remote_keys.items()}
         self._running, self._view = made, view
         self._lanes = {kid: each.lane for kid, each in made.items()}
         for kid, old in running.items():
@@ -69,7 +69,7 @@ class TokenLanes:
         for each in self._running.values():
             each.lane.stop()
 
-    def _keep_or_make(self, kid: str, key: RemoteKey) -> _Running:
+    def _keep_or_make(self, kid: str, key: RemoteKey) -> _RunningLane:
         before = self._running.get(kid)
         if before is not None and before.key == key:
             return before
@@ -81,4 +81,4 @@ class TokenLanes:
             observer=self._metrics.of(MINTED, key.name),
             random=random.random,
         )
-        return _Running(key, lane)
+        return _RunningLane(key, lane)

@@ -3,9 +3,9 @@
 Rules of this file:
 1. No `repr`, no error and no attribute with a public name contains private members; errors of parsers are replaced,
    because they may quote their input.
-2. Signing takes less time than passing the question to another thread, and the library holds the interpreter's lock:
-   this signer alone may be called on the deciding thread.
-3. A key must be one that readers accept: P-256, Ed25519, RSA of 2048 to 4096 bits, ML-DSA-65.
+2. Signing takes less time than a hand-over to another thread, and the library holds the interpreter lock: only this
+   signer may be called on the deciding thread.
+3. A key must be one that verifiers accept: P-256, Ed25519, RSA of 2048 to 4096 bits, ML-DSA-65.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class LocalSigner:
     __slots__ = ("_key", "_public", "_sign", "algorithm", "kid")
 
     def __init__(self, key: PrivateKey, algorithm: str | None = None, *, kid: str | None = None) -> None:
-        """Sign by *algorithm*, by default the one of the key. Raises ValueError for a key that readers reject."""
+        """Sign by *algorithm*, by default the one of the key. Raises ValueError for a key that verifiers reject."""
         self._key: Final = key
-        self.algorithm: Final = _choose(key, algorithm)
+        self.algorithm: Final = _choose_algorithm(key, algorithm)
         public = _public_members(key, self.algorithm)
         self.kid: Final = kid or thumbprint_of(public)
         self._public: Final[Mapping[str, object]] = {**public, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
@@ -76,7 +76,7 @@ class LocalSigner:
 
     @classmethod
     def read(cls, data: bytes, algorithm: str | None = None, *, kid: str | None = None) -> Self:
-        """Read a private key, unencrypted PEM or a JWK; *algorithm* and *kid* are instead of what a JWK says.
+        """Read a private key, unencrypted PEM or a JWK; *algorithm* and *kid* take precedence over those of a JWK.
 
         Raises ValueError, without a part of the key.
         """
@@ -115,7 +115,7 @@ class LocalSigner:
         """Do nothing: there is no connection."""
 
 
-def _choose(key: PrivateKey, algorithm: str | None) -> str:
+def _choose_algorithm(key: PrivateKey, algorithm: str | None) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, ec.SECP256R1):
         raise InvalidKey(f"its curve is {key.curve.name}, and ES256 needs P-256")
     if isinstance(key, rsa.RSAPrivateKey) and not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
@@ -132,8 +132,8 @@ def _signing_function(key: PrivateKey, algorithm: str) -> Callable[[bytes], byte
         case ec.EllipticCurvePrivateKey():
             return lambda message: p256_from_der(key.sign(message, _ECDSA))
         case rsa.RSAPrivateKey():
-            filling: padding.AsymmetricPadding = _PSS if algorithm == "PS256" else padding.PKCS1v15()
-            return lambda message: key.sign(message, filling, SHA256())
+            scheme: padding.AsymmetricPadding = _PSS if algorithm == "PS256" else padding.PKCS1v15()
+            return lambda message: key.sign(message, scheme, SHA256())
         case Ed25519PrivateKey() | mldsa.MLDSA65PrivateKey():
             return key.sign
         case _:
@@ -145,10 +145,10 @@ def _read_pem(data: bytes) -> PrivateKey:
         key = load_pem_private_key(data, password=None)
     except Exception:  # noqa: BLE001 - the library has many
         raise InvalidKey("neither an unencrypted private key in PEM nor a JWK") from None
-    return _known(key)
+    return _check_kind(key)
 
 
-def _known(key: object) -> PrivateKey:
+def _check_kind(key: object) -> PrivateKey:
     match key:
         case ec.EllipticCurvePrivateKey() | Ed25519PrivateKey() | rsa.RSAPrivateKey() | mldsa.MLDSA65PrivateKey():
             return key
@@ -163,7 +163,7 @@ def _read_members(data: bytes) -> dict[str, object]:
         raise InvalidKey("not a JWK: no JSON object") from None
 
 
-class _Numbers(Protocol):
+class _ReadNumber(Protocol):
     def __call__(self, name: str) -> int: ...
 
 
@@ -180,7 +180,7 @@ def _read_jwk(members: Mapping[str, object]) -> PrivateKey:
         return int.from_bytes(octets(name), "big")
 
     try:
-        key = _build(members, octets, number)
+        key = _build_private_key(members, octets, number)
     except InvalidKey:
         raise
     except Exception:  # noqa: BLE001 - the library has many, and a KeyError names a member
@@ -191,7 +191,9 @@ def _read_jwk(members: Mapping[str, object]) -> PrivateKey:
     return key
 
 
-def _build(members: Mapping[str, object], octets: Callable[[str], bytes], number: _Numbers) -> PrivateKey:
+def _build_private_key(
+    members: Mapping[str, object], octets: Callable[[str], bytes], number: _ReadNumber
+) -> PrivateKey:
     match members.get("kty"), members.get("crv"):
         case "EC", "P-256":
             return ec.derive_private_key(number("d"), ec.SECP256R1())

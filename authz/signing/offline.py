@@ -1,6 +1,6 @@
-"""Rotates the keys of a state file that no sidecar writes: one that a job keeps, and puts into a Secret.
+"""Rotates the keys of a state file that no sidecar writes: a job writes it, for example into a Secret.
 
-There is no process that watched the keys: what was published is measured by the wall clock.
+No process has observed the keys since they were published: ages are measured by the wall clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def withdraw_key(state: SigningState, kid: str, *, algorithm: str, ahead: float,
 
 
 def _advance(state: SigningState, ring: Ring, ahead: float, now: float) -> SigningState:
-    # A retired key is kept as long as a new one waits: longer than a token lives, and a Secret takes to arrive.
+    # A retired key is published until its last token has expired, and for as long as a Secret may take to arrive.
     plan = RotationPlan(ahead=ahead, keep=ahead + _MAX_TOKEN_LIFETIME)
     usable = list(reversed(list(state.signers)))
     return state.with_ring(advance(ring, plan, Instant(now, now), usable))

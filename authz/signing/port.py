@@ -3,9 +3,9 @@
 Rules of this file:
 1. A signer never returns private members, and has none in its `repr` or in any error.
 2. A signer exists once its public key is known: opening it and `sign` may block, nothing else does. Only threads of
-   lanes and of the background open and sign, never the deciding thread (authz.facts.lane).
+   lanes and background threads open and sign, never the deciding thread (authz.facts.lane), unless the key is local.
 3. A signer keeps the key that it was opened with: another key under the same name is an error, not a new key.
-4. A signer does not retry, and its own timeout bounds each call: budget, breaker and longest wait are the lane's.
+4. A signer does not retry, and its own timeout bounds each call: the lane has budget, circuit breaker and maximum wait.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 
 
 class Failure(StrEnum):
-    """Why a signature cannot be had: the label of metrics."""
+    """Why there is no signature: the label of metrics."""
 
     UNREACHABLE = "unreachable"  # no connection, no device, or a reset
     TIMEOUT = "timeout"
@@ -26,7 +26,7 @@ class Failure(StrEnum):
     MISCONFIGURED = "misconfigured"  # a file or a package is missing
     FAILED = "failed"  # an error of the service or of the device
     WRONG_ANSWER = "wrong_answer"  # not a signature of this key
-    REQUEST = "request"  # what is to be signed is the cause, and not the key: callers must not open the breaker by it
+    REQUEST = "request"  # what is to be signed is the cause, not the key: callers must not be able to open the breaker
 
 
 class SigningUnavailable(Exception):
@@ -52,7 +52,7 @@ class Signer(Protocol):
         """Return the public members of the JWK, with kid, alg and use."""
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature of *message* as JWS has it: ECDSA as r || s of fixed length (RFC 7518 section 3.4).
+        """Return the signature of *message* in the form of JWS: ECDSA is r || s of fixed length (RFC 7518 section 3.4).
 
         May block. Raises SigningUnavailable.
         """

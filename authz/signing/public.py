@@ -1,7 +1,7 @@
-"""The public half of a signing key: its JWK, and whether a signature is one of it.
+"""The public half of a signing key: its JWK, and the verification of signatures.
 
-A signature by a remote key is verified before it is used. A device or a service that signs with another key, or in
-another form, would otherwise send tokens that every upstream refuses.
+A signature by a remote key is verified before it is used. Otherwise, a device or a service that signs with another key,
+or in another form, would cause tokens that every upstream rejects.
 """
 
 from __future__ import annotations
@@ -62,15 +62,16 @@ class PublicKey:
         """
         match key:
             case rsa.RSAPublicKey():
-                return cls(*_read_rsa(key, _choose(algorithm, _RSA)))
+                return cls(*_read_rsa(key, _choose_algorithm(algorithm, _RSA)))
             case ec.EllipticCurvePublicKey() if key.curve.name in _CURVES:
-                return cls(*_read_ec(key, _choose(algorithm, (_CURVES[key.curve.name][0],))))
+                return cls(*_read_ec(key, _choose_algorithm(algorithm, (_CURVES[key.curve.name][0],))))
             case Ed25519PublicKey():
-                chosen = _choose(algorithm, ("EdDSA", "Ed25519"))
+                chosen = _choose_algorithm(algorithm, ("EdDSA", "Ed25519"))
                 members = {"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_bytes_raw())}
                 return cls(chosen, members, lambda message, signature: key.verify(signature, message))
             case mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey() | mldsa.MLDSA87PublicKey():
-                chosen = _choose(algorithm, tuple(name for kind, name in _MLDSA.items() if isinstance(key, kind)))
+                names = tuple(name for kind, name in _MLDSA.items() if isinstance(key, kind))
+                chosen = _choose_algorithm(algorithm, names)
                 members = {"kty": "AKP", "alg": chosen, "pub": encode(key.public_bytes_raw())}
                 return cls(chosen, members, lambda message, signature: key.verify(signature, message))
             case _:
@@ -116,7 +117,7 @@ def ecdsa_from_der(der: bytes, algorithm: str) -> bytes:
 
 
 def p256_from_der(der: bytes) -> bytes:
-    """Return r || s of a signature over P-256 that is DER, as `ecdsa_from_der` does in twice the time.
+    """Return r || s of a signature over P-256 in DER, in half the time of `ecdsa_from_der`.
 
     It is a sequence of two integers, whose lengths take one octet each. Raises ValueError, IndexError, OverflowError.
     """
@@ -141,13 +142,13 @@ def _read_rsa(key: rsa.RSAPublicKey, algorithm: str) -> tuple[str, dict[str, obj
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         text = f"the key is of {key.key_size} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}"
         raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
-    hashed = hash_of(algorithm)
-    filling: padding.AsymmetricPadding = padding.PKCS1v15()
+    hash_algorithm = hash_of(algorithm)
+    scheme: padding.AsymmetricPadding = padding.PKCS1v15()
     if algorithm.startswith("PS"):  # RFC 7518 section 3.5: the salt is as long as the hash
-        filling = padding.PSS(mgf=padding.MGF1(hashed), salt_length=hashed.digest_size)
+        scheme = padding.PSS(mgf=padding.MGF1(hash_algorithm), salt_length=hash_algorithm.digest_size)
     numbers = key.public_numbers()
     members: dict[str, object] = {"kty": "RSA", "n": encode_number(numbers.n), "e": encode_number(numbers.e)}
-    return algorithm, members, lambda message, signature: key.verify(signature, message, filling, hashed)
+    return algorithm, members, lambda message, signature: key.verify(signature, message, scheme, hash_algorithm)
 
 
 def _read_ec(
@@ -171,8 +172,9 @@ def _read_ec(
     return algorithm, members, check
 
 
-def _choose(algorithm: str | None, able: tuple[str, ...]) -> str:
-    chosen = algorithm or able[0]
-    if chosen not in able:
-        raise SigningUnavailable(f"the key cannot sign by {chosen}, but by {' or '.join(able)}", Failure.KEY_UNUSABLE)
+def _choose_algorithm(algorithm: str | None, supported: tuple[str, ...]) -> str:
+    chosen = algorithm or supported[0]
+    if chosen not in supported:
+        text = f"the key cannot sign by {chosen}, but by {' or '.join(supported)}"
+        raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
     return chosen

@@ -1,21 +1,22 @@
 """Which key is published, which one signs, and when: pure functions over one frozen state.
 
-No clock, no I/O, no randomness: times are from the caller. The wall clock says only for how long a key has been
-signing; what readers must have seen is measured on a monotonic clock, which cannot be set.
+No clock, no I/O, no randomness: the caller passes the times. The wall clock is only used for how long a key has been
+signing; how long readers have been able to see a key is measured on a monotonic clock, which cannot be set.
 
 Rules of this file:
-1. A key is published for `ahead` before it signs: longer than any reader keeps the key set. Each process measures that
+1. A key is published for `ahead` before it signs: longer than any reader caches the key set. Each process measures that
    from when it first published the key itself; after a restart it measures again.
-2. One key signs. The others are published before it, or after it: until the last token that they signed has ended, and
-   `keep` longer than that for replicas that learned of the change later.
-3. If no key may sign by rule 1, the one that was published first does: without it there would be no token at all. This
-   is so for the first key, and after an emergency.
+2. One key signs. The others are not used yet, or are retired: these stay published for `keep`, until the last token
+   that they signed has expired, including tokens of replicas that learned of the change later.
+3. If no key may sign by rule 1, the one that was published first does: otherwise there would be no token at all. That
+   is the case for the first key, and after the withdrawal of a key.
 4. A key that was withdrawn is removed at once, and never comes back.
-5. A clock that jumps replaces a key earlier, or later by as long as this process runs: never before rule 1 allows it.
-6. What processes know is joined: a key goes from phase to phase in one direction, and is gone for all when it was
-   withdrawn or has ended. A store that lost its last changes, or all, so gets them back from any process.
-7. A process that learned of a key only when it signed already, because it could not read the state, signs by the one
-   before until its own readers know the new one; if tokens of the one before are accepted elsewhere for as long.
+5. A jump of the wall clock may replace a key earlier, but never before rule 1 allows it, or later, at the latest when
+   this process has seen the key sign for `every`.
+6. The states of processes are merged: a key passes its phases in one direction, and is removed for all when it was
+   withdrawn or its last token has expired. So a store that lost its last changes, or all, gets them from any process.
+7. A process that learns of a key only when others already sign with it, because it could not read the state, continues
+   with the previous key until its own readers know the new one, if that key is still published elsewhere for as long.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MAX_ENDED: Final = 64  # ids, the last of them: no process knows an older key
 
 
 class Phase(StrEnum):
-    """What a key is in the published set for."""
+    """The phase of a published key."""
 
     PUBLISHED = "published"  # it does not sign yet
     SIGNING = "signing"
@@ -40,7 +41,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationPlan:
-    """Durations in seconds: *ahead* of signing, *keep* after it, and *every* so often a new key.
+    """Durations in seconds: a key is published *ahead* of signing and *keep* after it, and replaced *every* period.
 
     *every* is None if the operator replaces keys. Readers cache the key set for at most *cached*, less than *ahead*.
     """
@@ -102,7 +103,7 @@ class Instant:
 
 
 def observe(read: Ring, known: Ring, at: Instant) -> Ring:
-    """Return *read*, which another process may have changed, with what this process *known* of its keys."""
+    """Return *read*, which another process may have changed, with the monotonic times of this process from *known*."""
     before = {key.kid: key for key in known.keys}
 
     def remember(key: RingKey) -> RingKey:
@@ -117,7 +118,7 @@ def observe(read: Ring, known: Ring, at: Instant) -> Ring:
 
 
 def join(read: Ring, known: Ring) -> Ring:
-    """Return what is in the state as it was *read*, and what this process has *known* of it before (rule 6)."""
+    """Merge the state as it was *read* with what this process has *known* before (rule 6)."""
     withdrawn = _merge_ids(read.withdrawn, known.withdrawn, MAX_WITHDRAWN)
     ended = _merge_ids(read.ended, known.ended, MAX_ENDED)
     gone = {*withdrawn, *ended}
@@ -126,7 +127,7 @@ def join(read: Ring, known: Ring) -> Ring:
     keys = [_latest_phase(key, before.get(key.kid)) for key in read.keys]
     keys += [replace(key, restored=key.restored + 1) for key in known.keys if key.kid not in present]
     keys = [key for key in keys if key.kid not in gone]
-    # Two sign if a state was started while another process still had one: the older one goes on.
+    # Two keys sign if a state was created while another process still had one: the older one continues.
     signing = [key for key in keys if key.phase is Phase.SIGNING]
     first = min(signing, key=lambda key: (key.started, key.kid), default=None)
     others = {key.kid: replace(key, started=None) for key in signing if key is not first}
@@ -136,7 +137,7 @@ def join(read: Ring, known: Ring) -> Ring:
 def find_local_signing_key(
     ring: Ring, plan: RotationPlan, before: str | None, at: Instant, read_at: float
 ) -> RingKey | None:
-    """Return the key that this process signs with, after the one with the id *before* (rule 7).
+    """Return the key that this process signs with; *before* is the id of its previous one (rule 7).
 
     The state was read now, and before that at the monotonic time *read_at*.
     """
@@ -150,7 +151,7 @@ def find_local_signing_key(
 
 
 def advance(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
-    """Return the ring after what is due. *usable* are the ids of keys that can sign, the preferred one first."""
+    """Return the ring after all steps that are due. *usable* are the ids of keys that can sign, preferred first."""
     usable = [kid for kid in usable if kid not in ring.withdrawn]
     ring = _publish(ring, at, usable)
     ring = _choose_signing_key(ring, plan, at, usable)
@@ -167,9 +168,9 @@ def needs_key(ring: Ring, plan: RotationPlan, at: Instant) -> bool:
 
 
 def replaced_at(ring: Ring, plan: RotationPlan, at: Instant) -> float:
-    """Return when the key that signs is to be replaced, in Unix time: at once without one, and never if not by time.
+    """Return when to replace the key that signs, in Unix time: now if there is none, NEVER if the operator does it.
 
-    The age counts by the clock that says more: one that was set back does not make a key younger.
+    The age is the greater one of both clocks: a wall clock that was set back does not make a key younger.
     """
     signing = ring.signing
     if signing is None:
@@ -181,7 +182,7 @@ def replaced_at(ring: Ring, plan: RotationPlan, at: Instant) -> float:
 
 
 def due(ring: Ring, plan: RotationPlan, at: Instant) -> float:
-    """Return the seconds until something is due; a change in the files and by others is not foreseen."""
+    """Return the seconds until the next step is due, without changes of files and by other processes."""
     pending = any(key.phase is Phase.PUBLISHED for key in ring.keys)
     waits = [] if pending else [replaced_at(ring, plan, at) - plan.ahead - at.wall]
     for key in ring.keys:
@@ -193,7 +194,7 @@ def due(ring: Ring, plan: RotationPlan, at: Instant) -> float:
 
 
 def withdraw(ring: Ring, kid: str) -> Ring:
-    """Return the ring without the key *kid*, which never comes back; what signs instead, `advance` says."""
+    """Return the ring without the key *kid*, which never comes back; `advance` then selects another one to sign."""
     keys = tuple(key for key in ring.keys if key.kid != kid)
     return replace(ring, keys=keys, withdrawn=_merge_ids(ring.withdrawn, (kid,), MAX_WITHDRAWN))
 
@@ -210,7 +211,7 @@ def _publish(ring: Ring, at: Instant, usable: Collection[str]) -> Ring:
 
 
 def _choose_signing_key(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
-    """Have the preferred key sign that may (rule 1), or any if there is none that can (rule 3)."""
+    """Let the first key sign that may (rule 1); if there is none, the one that was published first (rule 3)."""
     signing = ring.signing
     present = {key.kid: key for key in ring.keys}
     candidates = [present[kid] for kid in usable]
@@ -230,9 +231,9 @@ def _choose_signing_key(ring: Ring, plan: RotationPlan, at: Instant, usable: Seq
 
 
 def _retire_passed(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
-    """Stop generated keys that were passed over: of two that were generated apart, the newer one signs.
+    """Retire generated keys that are older than the one that signs: two processes may have generated one each.
 
-    Another process may have signed by them, and while one waits, no key is generated.
+    Another process may have signed with them, and while one waits, no key is generated.
     """
     signing = ring.signing
     if signing is None or signing.kid not in usable:
@@ -252,7 +253,7 @@ def _replace_keys(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
 
 
 def _forget(ring: Ring, plan: RotationPlan, at: Instant, usable: Collection[str]) -> Ring:
-    """Remove keys whose last token has ended, and keys that never signed and cannot sign any more."""
+    """Remove keys whose last token has expired, and keys that never signed and cannot sign any more."""
 
     def stays(key: RingKey) -> bool:
         if key.kid in usable or key.phase is Phase.SIGNING:
@@ -264,7 +265,7 @@ def _forget(ring: Ring, plan: RotationPlan, at: Instant, usable: Collection[str]
 
 
 def _merge_ids(one: tuple[str, ...], other: tuple[str, ...], most: int) -> tuple[str, ...]:
-    """Return all ids, those of *one* first, and if there are more than *most*, the last ones."""
+    """Return all ids, those of *one* first; if there are more than *most*, only the last ones."""
     return tuple(dict.fromkeys((*one, *other)))[-most:]
 
 

@@ -1,7 +1,7 @@
-"""Encrypts the keys for a store that others may read or write: they learn nothing, and change nothing unnoticed.
+"""Encrypts the keys for a store that others may read or write, with authentication: changes are detected.
 
-AES-256-GCM (NIST SP 800-38D) with a random nonce, by a key that HKDF (RFC 5869) derives from a secret in a file. The
-name under which the text is stored is authenticated too: it is not accepted in another place.
+AES-256-GCM (NIST SP 800-38D) with a random nonce, under a key that HKDF (RFC 5869) derives from a secret in a file. The
+name under which a value is stored is authenticated too (AAD): the value is not accepted under another name.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _PURPOSE: Final = b"authz signing state 1"
 
 
 class Sealer:
-    """Encrypts by the secret in *file*, which is read again when it changes.
+    """Encrypts with the secret in *file*, which is read again when it changes.
 
-    The one before decrypts until a value of the new one was read: a secret is replaced because others may have it.
+    The previous secret decrypts until a value under the new one was read, and not longer: it may be compromised.
     """
 
     def __init__(self, file: Path) -> None:
@@ -44,9 +44,9 @@ class Sealer:
         return _FORMAT + nonce + self._read()[0].encrypt(nonce, text, place.encode())
 
     def open(self, sealed: bytes, place: str) -> tuple[bytes, bool]:
-        """Decrypt what was stored at *place*, and say whether it was encrypted by the present secret.
+        """Decrypt what was stored at *place*; also return whether it was encrypted with the current secret.
 
-        Raises OSError, and ValueError if it was encrypted by another secret, or changed.
+        Raises OSError, and ValueError if it was encrypted with another secret, or changed.
         """
         ciphers = self._read()
         start = len(_FORMAT) + _NONCE
@@ -63,7 +63,7 @@ class Sealer:
         raise ValueError("not encrypted by this secret, or changed")
 
     def _read(self) -> tuple[AESGCM, ...]:
-        """Return the ciphers, the present one first. Raises OSError, ValueError."""
+        """Return the ciphers, the current one first. Raises OSError, ValueError."""
         stamp = FileStamp.of_any(self._file)
         if stamp is None or stamp != self._stamp:
             with self._file.open("rb") as file:

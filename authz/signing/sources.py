@@ -24,12 +24,12 @@ from authz.signing.port import Failure, Signer, SigningUnavailable
 
 log = logging.getLogger(__name__)
 
-OPEN_SECONDS: Final = 10.0  # that a key is waited for when it is opened; later it is only looked whether it is there
+OPEN_SECONDS: Final = 10.0  # to wait for a key that is being opened; after that, only later steps check for it
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenedKey:
-    """A signer, the *section* that it was made of, and the *stamp* of its file, if it has one."""
+    """A signer, the *section* that it was made from, and the *stamp* of its file, if it has one."""
 
     section: SigningKey
     stamp: FileStamp | None
@@ -38,7 +38,7 @@ class _OpenedKey:
 
 @dataclass(frozen=True, slots=True)
 class RemoteKey:
-    """A key that is not in this process: its configured *name* and *section*, and the *signer* that asks for it."""
+    """A key that is not in this process: its configured *name* and *section*, and its *signer*."""
 
     name: str
     section: SigningKey
@@ -47,7 +47,7 @@ class RemoteKey:
 
 @dataclass(frozen=True, slots=True)
 class _Backoff:
-    """A key that could not be opened: it is not tried *until* then, on the monotonic clock."""
+    """A key that could not be opened: it is not tried again before *until*, on the monotonic clock."""
 
     section: SigningKey
     seconds: float
@@ -60,7 +60,7 @@ class _StillOpening(SigningUnavailable):
 
 
 class _Opening:
-    """A key that a thread opens. Raises RuntimeError if there is no thread."""
+    """A key that a thread opens. Raises RuntimeError if no thread can be started."""
 
     def __init__(self, name: str, section: SigningKey, make: Callable[[SigningKey], Signer]) -> None:
         self.section: Final = section
@@ -81,7 +81,7 @@ class _Opening:
         return opened
 
     def abandon(self) -> None:
-        """Close the signer when it is there."""
+        """Close the signer once it is open."""
         opened: Signer | Exception | None = None
         with self._lock:
             self._abandoned = True
@@ -93,7 +93,7 @@ class _Opening:
     def _open(self) -> None:
         try:
             opened: Signer | Exception = self._make(self.section)
-        except Exception as error:  # noqa: BLE001 - who asks for the result gets it
+        except Exception as error:  # noqa: BLE001 - `result` raises it
             opened = error
         with self._lock:
             if not self._abandoned:
@@ -104,11 +104,11 @@ class _Opening:
 
 
 class KeySources:
-    """The signers of listed keys. One whose section and file are as before stays.
+    """The signers of listed keys. A signer is kept while its section and file do not change.
 
-    *remote* are those that may block, by key id. *problem* says what is wrong with the first key that cannot be had. A
-    device or service that fails is left alone for a while, which grows to MAX_BACKOFF seconds: opening a key costs a
-    new client each time. *monotonic* is a clock in seconds.
+    *remote* are those that may block, by key id. *problem* describes the first key that cannot be opened. After a
+    failure, a device or service is not tried for a backoff that grows to MAX_BACKOFF seconds, because opening a key
+    creates a new client each time. *monotonic* is a clock in seconds.
     """
 
     def __init__(
@@ -129,9 +129,9 @@ class KeySources:
         self._failing: dict[str, str] = {}
 
     def read(self, sections: Mapping[str, SigningKey]) -> dict[str, Signer]:
-        """Return the signers of all keys that can be had, by key id, in the order of the configuration.
+        """Return the signers of all keys that can be opened, by key id, in the order of the configuration.
 
-        A key that cannot be had is logged once; its last signer stays if its section is the same.
+        A key that cannot be opened is logged once; its last signer is kept if its section is the same.
         """
         found: dict[str, Signer] = {}
         remote: dict[str, RemoteKey] = {}
@@ -142,16 +142,16 @@ class KeySources:
                 try:
                     known = _OpenedKey(section, stamp, self._open(name, section))
                 except SigningUnavailable as error:
-                    self._note(name, str(error))
+                    self._record_failure(name, str(error))
                     if before is None or before.section != section:
                         continue
                     known = before
                 else:
-                    self._note(name, "")
+                    self._record_failure(name, "")
                 self._known[name] = known
                 before = known
             else:
-                self._note(name, "")
+                self._record_failure(name, "")
             found.setdefault(before.signer.kid, before.signer)
             if not isinstance(before.signer, LocalSigner):
                 remote[before.signer.kid] = RemoteKey(name, section, before.signer)
@@ -167,7 +167,7 @@ class KeySources:
         return found
 
     def _open(self, name: str, section: SigningKey) -> Signer:
-        """Raises SigningUnavailable, also while the source of the key is left alone."""
+        """Raises SigningUnavailable, also during a backoff."""
         before = self._backoffs.get(name)
         if before is not None and before.section != section:
             before = None
@@ -186,7 +186,7 @@ class KeySources:
             raise
 
     def _open_remote(self, name: str, section: SigningKey) -> Signer:
-        """Raises SigningUnavailable, and _StillOpening while a thread is at it."""
+        """Raises SigningUnavailable, and _StillOpening while a thread opens the key."""
         opening, seconds = self._opening.get(name), 0.0
         if opening is None or opening.section != section:
             if opening is not None:
@@ -210,7 +210,7 @@ class KeySources:
         for known in list(self._known.values()):
             known.signer.close()
 
-    def _note(self, name: str, text: str) -> None:
+    def _record_failure(self, name: str, text: str) -> None:
         if text and self._failing.get(name) != text:
             log.error("signing key %s: %s", name, text)
         self._failing[name] = text

@@ -1,10 +1,10 @@
 """The keys that the sidecar generates, and their phases: in memory, or in a file that processes share.
 
 Rules of this file:
-1. A change is made under a lock that all processes take, to what is in the file at that moment, and replaces the file
-   as a whole. Readers take no lock.
-2. The file has private keys: only its owner may read it. A key that signs no more is in it without its private part.
-3. A file that cannot be read, or understood, changes nothing: the keys in use stay.
+1. A change is made under a lock that all processes take, to the current content of the file, and replaces the file
+   atomically. Readers take no lock.
+2. The file has private keys: only its owner may read it. Retired keys are in it without their private part.
+3. A file that cannot be read or parsed changes nothing: the current keys stay in use.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SigningState:
     public: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def with_ring(self, ring: Ring) -> SigningState:
-        """Return the state with another ring, without the private keys that sign no more."""
+        """Return the state with another ring, without the private parts of retired keys."""
         kept = {key.kid for key in ring.keys}
         retired = {key.kid for key in ring.keys if key.phase is Phase.RETIRED}
         return SigningState(
@@ -56,7 +56,7 @@ class SigningState:
         return SigningState(self.ring, {**self.signers, signer.kid: signer}, public)
 
     def joined_with(self, known: SigningState) -> SigningState:
-        """Return the state as it was read, and what this process has *known* of it before."""
+        """Return the state, as it was read, merged with what this process has *known* before."""
         ring = join(self.ring, known.ring)
         signers, public = {**self.signers, **known.signers}, {**self.public, **known.public}
         order = [key.kid for key in ring.keys]
@@ -72,13 +72,13 @@ Change = Callable[[SigningState], SigningState]
 
 
 class StateStore(Protocol):
-    """Where the state is."""
+    """A store for the state."""
 
     def read(self) -> SigningState:
         """Return the state as it is now. Raises StateError."""
 
     def change(self, change: Change) -> SigningState:
-        """Replace the state by what *change* makes of it, and return that. Raises StateError.
+        """Replace the state by the result of *change*, and return that. Raises StateError.
 
         *change* may be called several times, if others change the state meanwhile.
         """
@@ -149,7 +149,7 @@ def read_state(path: Path) -> SigningState:
     try:
         return parse_state(data)
     except (ValueError, KeyError, TypeError, AttributeError):
-        # What the parsers say may quote the file.
+        # Messages of the parsers may quote the file.
         raise StateError(f"{path}: not a state file of this version") from None
 
 
@@ -161,11 +161,11 @@ def parse_state(data: bytes) -> SigningState:
     keys: list[RingKey] = []
     signers: dict[str, LocalSigner] = {}
     public: dict[str, Mapping[str, object]] = {}
-    for each in document["keys"]:
-        jwk: dict[str, Any] = each["jwk"]
+    for members in document["keys"]:
+        jwk: dict[str, Any] = members["jwk"]
         kid = str(jwk["kid"])
-        times = _time(each, "started"), _time(each, "stopped")
-        key = RingKey(kid, float(each["published"]), *times, restored=int(each["restored"]))
+        times = _time(members, "started"), _time(members, "stopped")
+        key = RingKey(kid, float(members["published"]), *times, restored=int(members["restored"]))
         keys.append(key)
         if key.phase is Phase.RETIRED:
             public[kid] = {name: value for name, value in jwk.items() if name in _PUBLIC}

@@ -69,7 +69,7 @@ def lanes(signer: LocalSigner | Remote = LOCAL, *, now: float = T) -> tuple[Toke
     if isinstance(signer, Remote):
         section = KeySection(kind=KeyKind.AWS_KMS, key="alias/ours")
         remote = {signer.kid: RemoteKey("ours", section, signer)}
-    made.use(KeyringView(signers={signer.kid: signer}, lanes=remote))
+    made.use(KeyringView(signers={signer.kid: signer}, remote_keys=remote))
     return made, registry
 
 
@@ -200,7 +200,7 @@ def test_a_lane_stays_while_its_key_does() -> None:
     """A new view with the same key keeps the lane, and ends that of a key that is gone."""
     remote = Remote()
     made, _ = lanes(remote)
-    view = KeyringView(signers={"remote": remote}, lanes={"remote": RemoteKey("ours", _section(), remote)})
+    view = KeyringView(signers={"remote": remote}, remote_keys={"remote": RemoteKey("ours", _section(), remote)})
     made.add(view)
     made.use(view)
     need = order("remote")
