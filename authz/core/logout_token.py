@@ -1,4 +1,4 @@
-"""Read logout tokens (OpenID Connect Back-Channel Logout 1.0): who was logged out, as entries of revocation.
+"""Read logout tokens (OpenID Connect Back-Channel Logout 1.0) as revocation entries.
 
 Rules of this file:
 1. A logout token is never accepted as an access token, nor the reverse: it has the logout event, no `nonce`, and an
@@ -33,7 +33,7 @@ _TYPES: Final = frozenset({"logout+jwt", "jwt"})
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """A logout at the *issuer* with that configured name, and the *entries* that it stands for."""
+    """A logout at the *issuer* with that configured name, and the *entries* that it causes."""
 
     issuer: str
     entries: tuple[RevocationEntry, ...]
@@ -61,7 +61,7 @@ def read_logout_token(text: str, snapshot: Snapshot, trail: AuditTrail, now: flo
 
 
 def _check_event(members: Mapping[str, object]) -> None:
-    """Reject what is no logout token, before its signature is looked at."""
+    """Reject a token that is not a logout token, before its signature is verified."""
     events = members.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
         raise _malformed("events has no logout event: not a logout token")
@@ -86,7 +86,7 @@ def _check_times(members: Mapping[str, object], issuer: Issuer, now: float) -> f
 def _check_audience(members: Mapping[str, object], rules: LogoutRules) -> None:
     audience = members.get("aud")
     named = audience if isinstance(audience, list) else [audience]
-    if not any(isinstance(each, str) and each in rules.clients for each in named):
+    if not any(isinstance(name, str) and name in rules.clients for name in named):
         raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of logout.clients", audiences=rules.clients)
 
 

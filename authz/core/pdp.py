@@ -117,9 +117,9 @@ class ExternalDecision:
     def __post_init__(self) -> None:
         """Derive, once, what the references read."""
         used = list(references_of(self.subject, self.action, self.resource, self.context))
-        by_expression = any(each.expression is not None for each in used)
-        reads_subject = by_expression or any(each.names == ("claims", "sub") for each in used)
-        reads_headers = by_expression or any(each.names[:1] == ("request.headers",) for each in used)
+        by_expression = any(reference.expression is not None for reference in used)
+        reads_subject = by_expression or any(reference.names == ("claims", "sub") for reference in used)
+        reads_headers = by_expression or any(reference.names[:1] == ("request.headers",) for reference in used)
         object.__setattr__(self, "reads_subject", reads_subject)
         object.__setattr__(self, "reads_headers", reads_headers)
 

@@ -63,5 +63,5 @@ def is_current(if_none_match: str | None, etag: str) -> bool:
     """Return whether a client has the document with this *etag* (RFC 9110 section 13.1.2: weak comparison)."""
     if if_none_match is None:
         return False
-    tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return tags == ["*"] or etag in tags

@@ -164,7 +164,7 @@ class RevocationTable:
         return None
 
     def _update_used(self) -> None:
-        self._used = tuple((by, _VALUE_READERS[by], each) for by, each in self._by.items() if each)
+        self._used = tuple((by, _VALUE_READERS[by], entries) for by, entries in self._by.items() if entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Read entries of revocation in JSON: what a list, an operator and the file of past events contain.
+"""Read revocation entries in JSON: those of a list, of an operator, and of the file of past events.
 
 An entry is an object: `iss`, one of `jti`, `sid`, `sub`, `email`, `client`, `key` and `digest`, and optionally `before`
 and `until`, in seconds since the epoch. A document is `{"revoked": [...]}`, or the array alone. Other members of an
@@ -26,14 +26,14 @@ _MAX_SHOWN: Final = 64  # characters of what was written
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """The *entries* of a document, and what is wrong with each of the others: its place from 1 and a text."""
+    """The valid *entries* of a document, and the *errors* of the others: the position, from 1, and a message."""
 
     entries: tuple[RevocationEntry, ...]
     errors: tuple[tuple[int, str], ...] = ()
 
 
 def parse_revocation_list(document: bytes, *, max_entries: int) -> RevocationList:
-    """Read a document of entries. Raises ValueError if it is none, has too many, or none that can be used."""
+    """Read a document of entries. Raises ValueError if it is not one, has too many entries, or only invalid ones."""
     content = parse_json(document, max_containers=max_entries + 2)
     listed = content.get("revoked") if isinstance(content, dict) else content
     if not isinstance(listed, list):
@@ -41,9 +41,9 @@ def parse_revocation_list(document: bytes, *, max_entries: int) -> RevocationLis
     if len(listed) > max_entries:
         raise ValueError(f"has {len(listed)} entries, at most {max_entries}")
     entries, errors = [], []
-    for place, each in enumerate(listed, 1):
+    for place, members in enumerate(listed, 1):
         try:
-            entries.append(parse_entry(each))
+            entries.append(parse_entry(members))
         except ValueError as error:
             errors.append((place, str(error)))
     if errors and not entries:

@@ -1,4 +1,4 @@
-"""Read security event tokens (SET, RFC 8417) of Shared Signals (SSF 1.0, CAEP, RISC), as entries of revocation.
+"""Read security event tokens (SET, RFC 8417) of Shared Signals (SSF 1.0, CAEP, RISC) as revocation entries.
 
 Rules of this file:
 1. A SET has `typ: secevent+jwt`, the `iss` of its transmitter, one of our audiences, and a signature by the
@@ -61,7 +61,7 @@ class Transmitter:
 
 @dataclass(frozen=True, slots=True)
 class SecurityEvent:
-    """A SET with its *jti*, and the *entries* that it stands for: none, if it ends no session."""
+    """A SET with its *jti*, and the *entries* that it causes: none, if it ends no session."""
 
     jti: str
     entries: tuple[RevocationEntry, ...]
@@ -87,7 +87,7 @@ def read_security_event(
     members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
     audience = members.get("aud")
     named = audience if isinstance(audience, list) else [audience]
-    if not any(isinstance(each, str) and each in issuer.rules.audiences for each in named):
+    if not any(isinstance(name, str) and name in issuer.rules.audiences for name in named):
         raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of audiences", audiences=issuer.rules.audiences)
     issued, jti, events = members.get("iat"), members.get("jti"), members.get("events")
     if not is_numeric_date(issued):
@@ -144,8 +144,8 @@ def _read_subject(
             yield from _make_entries(transmitter, RevokedBy.SUBJECT, subject.get("url", subject.get("uri")), before)
         case "aliases":
             identifiers = subject.get("identifiers")
-            for each in identifiers if isinstance(identifiers, list) else ():
-                yield from _read_subject(each, transmitter, before, depth + 1)
+            for identifier in identifiers if isinstance(identifiers, list) else ():
+                yield from _read_subject(identifier, transmitter, before, depth + 1)
         case _ if "user" in subject or "session" in subject:  # complex; its format was not written until SSF 1.0
             yield from _read_complex_subject(subject, transmitter, before, depth)
         case _:
@@ -170,8 +170,8 @@ def _make_entries(
     if iss is not None and iss not in transmitter.issuers:
         raise Rejected(Reason.POLICY_DENIED, "the subject is of an issuer that this transmitter may not speak for")
     if isinstance(value, str) and 0 < len(value) <= MAX_VALUE_CHARS:
-        for each in transmitter.issuers if iss is None else (str(iss),):
-            yield RevocationEntry(by, each, value, before)
+        for issuer in transmitter.issuers if iss is None else (str(iss),):
+            yield RevocationEntry(by, issuer, value, before)
 
 
 def _lower(value: object) -> object:

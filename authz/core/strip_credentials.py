@@ -42,7 +42,9 @@ def strip_credentials(request: Request, sources: tuple[Source, ...]) -> Stripped
     return StrippedCredentials(
         (("cookie", rewritten),) if rewritten else (),
         tuple(dict.fromkeys(remove)),
-        tuple(each.parameter for each in sources if isinstance(each, QuerySource) and _has_parameter(request, each)),
+        tuple(
+            query.parameter for query in sources if isinstance(query, QuerySource) and _has_parameter(request, query)
+        ),
     )
 
 

@@ -51,7 +51,7 @@ class TokenLanes:
         for kid, key in view.remote_keys.items():
             running[kid] = self._keep_or_make(kid, key)
         self._running = running
-        self._lanes = {kid: each.lane for kid, each in running.items()}
+        self._lanes = {kid: started.lane for kid, started in running.items()}
         self._view = replace(view, signers={**self._view.signers, **view.signers})
 
     def use(self, view: KeyringView) -> None:
@@ -59,15 +59,15 @@ class TokenLanes:
         running = self._running
         made = {kid: self._keep_or_make(kid, key) for kid, key in view.remote_keys.items()}
         self._running, self._view = made, view
-        self._lanes = {kid: each.lane for kid, each in made.items()}
+        self._lanes = {kid: started.lane for kid, started in made.items()}
         for kid, old in running.items():
             if made.get(kid) is not old:
                 old.lane.stop()
 
     def close(self) -> None:
         """End all lanes."""
-        for each in self._running.values():
-            each.lane.stop()
+        for running in self._running.values():
+            running.lane.stop()
 
     def _keep_or_make(self, kid: str, key: RemoteKey) -> _RunningLane:
         before = self._running.get(kid)
