@@ -251,11 +251,11 @@ class Gatherer:
             self._waiting_for[kind] += 1
         heappush(self._deadlines, (waiting.until, next(self._order), waiting))
         for need in tuple(waiting.missing):
-            asked = self._shared.get(need)
-            question = asked or _Question(need)
+            shared = self._shared.get(need)
+            question = shared or _Question(need)
             question.waiting[waiting] = None
             waiting.missing[need] = question
-            if asked is None:
+            if shared is None:
                 self._ask(question)
 
     def _ask(self, question: _Question) -> None:
