@@ -101,12 +101,12 @@ def authenticate(
     unused = None if proof is None else check_proof(proof, issuer, trail, facts)
     if snapshot.revocations:
         check_revoked(snapshot.revocations, claims, issuer, token, signed.key, now)
-    _check_at_issuer(text, claims, issuer, snapshot, trail, facts, now)
+    _check_status_and_introspection(text, claims, issuer, snapshot, trail, facts, now)
     observe(11, claims)
     return issuer, claims, unused, (token, signed.key)
 
 
-def _check_at_issuer(
+def _check_status_and_introspection(
     text: str, claims: Claims, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, now: float
 ) -> None:
     """Check a JWT by status list and by introspection, as configured. If both facts are missing, both become needs.

@@ -82,7 +82,7 @@ class UnverifiedToken:
 
     @property
     def known_digest(self) -> bytes | None:
-        """The same, if it was computed already."""
+        """The `digest`, if it was computed already."""
         return self._digest
 
     @property

@@ -95,8 +95,8 @@ class ProofMemory:
         return self._threads.setdefault(thread, thread)
 
 
-def read_use(need: Need) -> tuple[float, str]:
-    """Return when a proof expires, in seconds since the epoch, and the thumbprint of its key."""
+def read_proof_payload(need: Need) -> tuple[float, str]:
+    """Return when a proof expires, in seconds since the epoch, and the thumbprint of its key (see `needs.PROOF`)."""
     until, _, thumbprint = need.payload.partition(" ")
     return float(until), thumbprint
 
@@ -115,7 +115,7 @@ class ProofLane:
 
     def find(self, need: Need) -> object:
         """Record the proof; return a ProofUse, or an Unanswered if the memory is full."""
-        until, thumbprint = read_use(need)
+        until, thumbprint = read_proof_payload(need)
         return self._memory.record(need.identifier or "", thumbprint, until)
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:

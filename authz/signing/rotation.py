@@ -117,7 +117,7 @@ def observe(read: Ring, known: Ring, at: Instant) -> Ring:
     return replace(read, keys=tuple(map(remember, read.keys)))
 
 
-def join(read: Ring, known: Ring) -> Ring:
+def merge(read: Ring, known: Ring) -> Ring:
     """Merge the state as it was *read* with what this process has *known* before (rule 6)."""
     withdrawn = _merge_ids(read.withdrawn, known.withdrawn, MAX_WITHDRAWN)
     ended = _merge_ids(read.ended, known.ended, MAX_ENDED)
@@ -156,7 +156,7 @@ def advance(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) 
     ring = _publish(ring, at, usable)
     ring = _choose_signing_key(ring, plan, at, usable)
     if plan.every is not None:
-        ring = _retire_passed(ring, at, usable)
+        ring = _retire_older(ring, at, usable)
     return _forget(ring, plan, at, usable)
 
 
@@ -230,7 +230,7 @@ def _choose_signing_key(ring: Ring, plan: RotationPlan, at: Instant, usable: Seq
     return _replace_keys(ring, changes)
 
 
-def _retire_passed(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
+def _retire_older(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
     """Retire generated keys that are older than the one that signs: two processes may have generated one each.
 
     Another process may have signed with them, and while one waits, no key is generated.
@@ -238,9 +238,9 @@ def _retire_passed(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
     signing = ring.signing
     if signing is None or signing.kid not in usable:
         return ring
-    passed = set(usable[usable.index(signing.kid) + 1 :])
+    older = set(usable[usable.index(signing.kid) + 1 :])
     return _replace_keys(
-        ring, {key.kid: _stop(key, at) for key in ring.keys if key.kid in passed and key.stopped is None}
+        ring, {key.kid: _stop(key, at) for key in ring.keys if key.kid in older and key.stopped is None}
     )
 
 

@@ -22,7 +22,7 @@ from authz.core.strictjson import parse_object
 from authz.files.replace import replace_file
 from authz.files.stamp import FileStamp
 from authz.signing.local import LocalSigner
-from authz.signing.rotation import Phase, Ring, RingKey, join
+from authz.signing.rotation import Phase, Ring, RingKey, merge
 
 VERSION: Final = 1
 MAX_STATE_BYTES: Final = 1024 * 1024
@@ -55,9 +55,9 @@ class SigningState:
         public = {**self.public, signer.kid: signer.public_jwk()}
         return SigningState(self.ring, {**self.signers, signer.kid: signer}, public)
 
-    def joined_with(self, known: SigningState) -> SigningState:
+    def merged_with(self, known: SigningState) -> SigningState:
         """Return the state, as it was read, merged with what this process has *known* before."""
-        ring = join(self.ring, known.ring)
+        ring = merge(self.ring, known.ring)
         signers, public = {**self.signers, **known.signers}, {**self.public, **known.public}
         order = [key.kid for key in ring.keys]
         state = SigningState(

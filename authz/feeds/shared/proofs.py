@@ -20,7 +20,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 from authz.facts.bounds import Bounds
 from authz.facts.lane import DoneCallback, LaneObserver, SourceLane
-from authz.facts.proofs import MAX_CHECK_SECONDS, ProofMemory, read_use
+from authz.facts.proofs import MAX_CHECK_SECONDS, ProofMemory, read_proof_payload
 from authz.facts.source import Fact, SourceError
 from authz.feeds.shared.state import SharedState, SharedStateError
 
@@ -38,7 +38,7 @@ class SharedProofs:
 
     def __call__(self, need: Need) -> Fact:
         """Create the key of the proof, until after its end. Raises SourceError."""
-        until, _ = read_use(need)
+        until, _ = read_proof_payload(need)
         seconds = max(until - self._now(), 0.0) + MAX_CHECK_SECONDS  # clocks of replicas may differ by as much
         try:
             created = self._state.create(
@@ -100,7 +100,7 @@ class SharedProofLane:
             return fact
         if fact is ProofUse.REPLAYED and self._falls_back:
             return fact  # the check that was the first may not be noted yet, and must not find this
-        until, thumbprint = read_use(need)
+        until, thumbprint = read_proof_payload(need)
         remembered = self._used.record(need.identifier or "", thumbprint, until)
         if not self._falls_back:
             return fact

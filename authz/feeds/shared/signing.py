@@ -33,14 +33,14 @@ class SharedStore:
 
     def read(self) -> SigningState:
         """Return the state as it is now. Raises StateError."""
-        return self._parse(self._fetch())[0].joined_with(self._known)
+        return self._parse(self._fetch())[0].merged_with(self._known)
 
     def change(self, change: Change) -> SigningState:
         """Replace the state by what *change* makes of it. Raises StateError."""
         for _ in range(_MAX_TRIES):
             found = self._fetch()
             before, is_current = self._parse(found)
-            after = change(before.joined_with(self._known))
+            after = change(before.merged_with(self._known))
             if (is_current and after.ring == before.ring) or self._replace(found, after):
                 self._known = after
                 return after
