@@ -191,9 +191,9 @@ def _conclude(
     except Rejected as rejected:
         decision = _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
         if trail.needs:
-            need = next((need for need in trail.needs if need.kind == PDP), None)
+            external = next((need for need in trail.needs if need.kind == PDP), None)
             trail.checkpoint = Checkpoint(
-                snapshot, now, caller, params, proof, signed, need, rechecks, valid_token, thumbprint
+                snapshot, now, caller, params, proof, signed, external, rechecks, valid_token, thumbprint
             )
         return decision
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason

@@ -130,7 +130,7 @@ class Minting:
         object.__setattr__(self, "period", self.lifetime / 2.0)
         object.__setattr__(self, "plans", {})
         fields = [claim.value for claim in self.claims if isinstance(claim.value, RequestField)]
-        object.__setattr__(self, "reads_request", any(field is not RequestField.RULE for field in fields))
+        object.__setattr__(self, "reads_request", any(value is not RequestField.RULE for value in fields))
         if self.key is not None:
             terms = write_signing_terms(
                 algorithm=self.key.algorithm,
