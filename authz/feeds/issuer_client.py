@@ -10,9 +10,16 @@ from authz.config.introspection import Client
 from authz.config.issuer import Issuer
 from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
+from authz.feeds.http.cached_credentials import CachedCredentials
+from authz.feeds.http.client_auth import (
+    BearerTokenFile,
+    ClientAuth,
+    ClientSecretBasicFile,
+    NoAuth,
+    PrivateKeyJwt,
+    TlsClientAuth,
+)
 from authz.feeds.http.connect import Resolve
-from authz.feeds.http.kept_credentials import KeptCredentials
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import read_origin
 from authz.feeds.oauth_client import Endpoint
@@ -48,9 +55,9 @@ def make_issuer_auth(client: Client, issuer: Issuer) -> ClientAuth:
     """Return what proves to *issuer* that *client* asks."""
     name = client.id or ""
     if client.secret_file is not None:
-        return KeptCredentials(SecretFile(name, client.secret_file))
+        return CachedCredentials(ClientSecretBasicFile(name, client.secret_file))
     if client.private_key_file is not None:
-        return PrivateKey(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
+        return PrivateKeyJwt(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
     if client.bearer_token_file is not None:
-        return KeptCredentials(BearerTokenFile(client.bearer_token_file))
-    return ClientId(name) if client.mtls else NoAuth()
+        return CachedCredentials(BearerTokenFile(client.bearer_token_file))
+    return TlsClientAuth(name) if client.mtls else NoAuth()

@@ -21,8 +21,8 @@ from authz.core.needs import Need
 from authz.facts.loop import Loop
 from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.http.cached_credentials import invalidate_if_rejected, nonblocking_credentials
 from authz.feeds.http.client_auth import ClientAuth, Credentials
-from authz.feeds.http.kept_credentials import at_hand, must_read_again
 from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.introspection import CacheTtl
 from authz.feeds.json_service import parse_json_response, rejects_credentials
@@ -52,14 +52,14 @@ class TokenReviewSource:
 
     def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
         """Do the same on an idle connection, without blocking; return False if that is not possible."""
-        credentials = at_hand(self._auth)
+        credentials = nonblocking_credentials(self._auth)
         if credentials is None:
             return False
         return self._poster.start(self._url, self._write(need, credentials), loop, partial(self._finish, callback))
 
     def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
-        again = outcome is None or must_read_again(self._auth, outcome, rejects_credentials)
-        callback(None if outcome is None or again else partial(self._read_outcome, outcome))
+        must_repeat = outcome is None or invalidate_if_rejected(self._auth, outcome, rejects_credentials)
+        callback(None if outcome is None or must_repeat else partial(self._read_outcome, outcome))
 
     def _read_outcome(self, outcome: Outcome) -> Fact:
         try:

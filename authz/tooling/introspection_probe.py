@@ -25,7 +25,7 @@ from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url, read_url
 from authz.feeds.fact_lanes import make_auth, make_introspection, make_poster
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import ClientAuth, SecretText
+from authz.feeds.http.client_auth import ClientAuth, ClientSecretBasic
 from authz.feeds.http.connect import resolve
 from authz.feeds.http.post import Post
 from authz.feeds.issuer_client import make_issuer_endpoint
@@ -94,7 +94,7 @@ def _try_wrong_secret(issuer: Issuer) -> Iterator[str]:
     if asked is None or asked.client.secret_file is None:
         yield "whether our credentials are looked at cannot be tried with this kind of proof"
         return
-    wrong = SecretText(asked.client.id or "", "wrong on purpose")
+    wrong = ClientSecretBasic(asked.client.id or "", "wrong on purpose")
     try:
         _ask(issuer, _NEVER_ISSUED, wrong)
     except SourceError as error:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from authz.core.introspection import Introspection, introspection_need
 from authz.core.needs import Need
-from authz.feeds.http.client_auth import ClientAuth, SecretFile
+from authz.feeds.http.client_auth import ClientAuth, ClientSecretBasicFile
 from authz.feeds.http.connect import Dialer
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import Trust, read_origin
@@ -78,9 +78,9 @@ def endpoint_of(idp: FakeIdp) -> str:
     return f"{idp.url}{INTROSPECT}"
 
 
-def secret(folder: object, text: str = "rs-secret") -> SecretFile:
+def secret(folder: object, text: str = "rs-secret") -> ClientSecretBasicFile:
     """The credentials of `rs`, in a file."""
     file = f"{folder}/secret"
     with open(file, "w", encoding="utf-8") as sink:  # noqa: PTH123 - a path of any kind
         sink.write(text + "\n")
-    return SecretFile("rs", file)
+    return ClientSecretBasicFile("rs", file)

@@ -20,9 +20,9 @@ from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
 from authz.demo.loopback import Answer, RawResponse, Response
 from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS
-from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
+from authz.feeds.http.cached_credentials import CachedCredentials
+from authz.feeds.http.client_auth import BasicAuthFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import CancellableSocket, Dialer
-from authz.feeds.http.kept_credentials import KeptCredentials
 from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import JsonSource, make_service_auth
 from authz.feeds.pdp import PdpReader, make_pdp
@@ -105,15 +105,15 @@ def test_the_question_is_sent_as_it_is(tmp_path: Path) -> None:
 def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     """As configured: a bearer token, a pair for Basic, or only the client certificate."""
     (tmp_path / "pair").write_text("us:s p%\n")
-    header = BasicFile(str(tmp_path / "pair")).credentials().headers["authorization"]
+    header = BasicAuthFile(str(tmp_path / "pair")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
     for section, file in (
         (Pdp(url=url, bearer_token_file="/a"), BearerTokenFile("/a")),
-        (Pdp(url=url, basic_credentials_file="/b"), BasicFile("/b")),
+        (Pdp(url=url, basic_credentials_file="/b"), BasicAuthFile("/b")),
     ):
         made = make_service_auth(section)
-        assert isinstance(made, KeptCredentials)
+        assert isinstance(made, CachedCredentials)
         assert made.auth == file
     assert make_service_auth(Pdp(url=url)) == NoAuth()
 
