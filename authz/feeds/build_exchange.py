@@ -9,7 +9,7 @@ from typing import Final
 from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
 from authz.config.model import Config
-from authz.feeds.exchange import CacheTtl, ExchangeSource
+from authz.feeds.exchange import ExchangeSource, ExchangeTtl
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.issuer_client import make_issuer_auth, make_issuer_endpoint, make_issuer_poster
 
@@ -43,5 +43,5 @@ def make_exchange(issuer: Issuer, exchange: Exchange, *, resolve: Resolve = reso
         make_issuer_endpoint(issuer, exchange.url, member="token_endpoint", resolve=resolve),
         make_issuer_auth(exchange.client, issuer),
         token_type=exchange.token_type,
-        ttl=CacheTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
+        ttl=ExchangeTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
     )

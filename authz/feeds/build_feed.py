@@ -105,10 +105,10 @@ def make_source(
             monotonic=monotonic,
             now=now,
         )
-    discovered, fetch_one = section.discovery_url or discovery_url(section.discovery_base), make_one().get
+    discovery, fetch_one = section.discovery_url or discovery_url(section.discovery_base), make_one().get
     return DiscoverySource(
-        fetch_one if metadata is None else partial(_fetch_first, fetch_one, {metadata: discovered}),
-        metadata or discovered,
+        fetch_one if metadata is None else partial(_fetch_with_fallback, fetch_one, {metadata: discovery}),
+        metadata or discovery,
         reader,
         issuer=section.issuer,
         times=DiscoveryTimes(
@@ -120,19 +120,19 @@ def make_source(
     )
 
 
-def _fetch_first(
+def _fetch_with_fallback(
     fetch: Callable[[str, Mapping[str, str]], Response],
-    instead: Mapping[str, str],
+    fallbacks: Mapping[str, str],
     url: str,
     headers: Mapping[str, str],
 ) -> Response:
-    """Fetch *url*, or what *instead* names if the server has no such document. Raises RefreshError."""
+    """Fetch *url*, or its URL in *fallbacks* if the server has no such document. Raises RefreshError."""
     try:
         return fetch(url, headers)
     except RefreshError as error:
-        if url not in instead or error.result is not Refresh.STATUS:
+        if url not in fallbacks or error.result is not Refresh.STATUS:
             raise
-        return fetch(instead[url], headers)
+        return fetch(fallbacks[url], headers)
 
 
 def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer:

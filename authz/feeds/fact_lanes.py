@@ -33,7 +33,7 @@ from authz.feeds.build_exchange import ExchangeServer, exchange_servers, make_ex
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource, IntrospectionTtl
 from authz.feeds.issuer_client import make_issuer_auth, make_issuer_endpoint, make_issuer_poster
 from authz.feeds.json_service import bounds_of
 from authz.feeds.pdp import make_pdp
@@ -186,7 +186,7 @@ def make_introspection(
 ) -> IntrospectionSource | TokenReviewSource:
     """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
     section = _introspection(issuer)
-    ttl = CacheTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
+    ttl = IntrospectionTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
     if section.kind is IntrospectionKind.TOKEN_REVIEW:
         return TokenReviewSource(
             make_poster(issuer, resolve=resolve),

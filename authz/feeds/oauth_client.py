@@ -14,7 +14,7 @@ from authz.facts.loop import Loop
 from authz.facts.source import SourceError
 from authz.feeds.discovery import read_url
 from authz.feeds.failure import RefreshError
-from authz.feeds.health import name_result
+from authz.feeds.health import result_of
 from authz.feeds.http.cached_credentials import invalidate_if_rejected, nonblocking_credentials
 from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.http.fetch import Fetch, Response
@@ -27,7 +27,7 @@ CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "acce
 
 TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 CRASH_STATUSES: Final = frozenset({422, 500})
-"""Statuses of servers that fail because of one token."""
+"""Statuses of servers that crash on one token."""
 
 Fields = Sequence[tuple[str, str]]
 """The names and values of a form."""
@@ -132,7 +132,7 @@ def read_outcome(outcome: Outcome) -> Response:
     try:
         return outcome()
     except RefreshError as error:
-        raise SourceError(name_result(error), str(error)) from error
+        raise SourceError(result_of(error), str(error)) from error
 
 
 def rejects_client(response: Response) -> bool:

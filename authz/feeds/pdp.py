@@ -48,11 +48,11 @@ class PdpReader:
         try:
             response = outcome()
         except RefreshError as error:
-            raise self._health.fail_without_response(error) from error
+            raise self._health.no_response_error(error) from error
         if response.status != 200:
             return self._read_refusal(response)
         answer = self._read_decision(response)
-        self._health.note()
+        self._health.record_success()
         size = len(answer.note) + len(answer.reason)
         return Fact(answer, self._ttl, size, answer.verdict.value)
 
@@ -62,15 +62,15 @@ class PdpReader:
         try:
             return read(response.media_type, response.body, self._kind)
         except (SourceError, ValueError) as error:
-            raise self._health.fail_by_content(str(error)) from None
+            raise self._health.content_error(str(error)) from None
 
     def _read_refusal(self, response: Response) -> Fact:
         """Return that the PDP refuses this question. Raises SourceError for other causes."""
         status, code = response.status, _read_code(response)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
-        if status in REFUSED_STATUSES and self._health.is_good:
+        if status in REFUSED_STATUSES and self._health.is_healthy:
             return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
-        raise self._health.fail_by_status(status, shown)
+        raise self._health.status_error(status, shown)
 
 
 def _read(media_type: str, body: bytes, kind: PdpKind) -> PdpAnswer:

@@ -39,14 +39,14 @@ class RiskReader:
         try:
             response = outcome()
         except RefreshError as error:
-            raise self._health.fail_without_response(error) from error
+            raise self._health.no_response_error(error) from error
         if response.status != 200:
-            raise self._health.fail_by_status(response.status, f"HTTP status {response.status}")
+            raise self._health.status_error(response.status, f"HTTP status {response.status}")
         try:
             assessment = read_assessment(response)
         except SourceError as error:
-            raise self._health.fail_by_content(str(error)) from None
-        self._health.note()
+            raise self._health.content_error(str(error)) from None
+        self._health.record_success()
         return Fact(assessment, self._ttl, 0, "answered")
 
 

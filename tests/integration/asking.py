@@ -12,7 +12,7 @@ from authz.feeds.http.client_auth import ClientAuth, ClientSecretBasicFile
 from authz.feeds.http.connect import Dialer
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import Trust, read_origin
-from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource, IntrospectionTtl
 from authz.feeds.oauth_client import Endpoint
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS
@@ -59,7 +59,7 @@ def make_source(
         make_poster(url, timeout=timeout),
         endpoint or fixed,
         auth,
-        ttl=CacheTtl(active=60.0, inactive=5.0),
+        ttl=IntrospectionTtl(active=60.0, inactive=5.0),
         signed_for=signed_for,
         now=lambda: float(T),
         monotonic=monotonic,

@@ -19,7 +19,7 @@ from authz.feeds.http.connect import Dialer, Proxy
 from authz.feeds.http.fetch import Response as HttpResponse
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.http.trust import Trust
-from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource, IntrospectionTtl
 from authz.feeds.json_service import JsonSource
 from authz.feeds.oauth_client import Endpoint
 from authz.feeds.pdp import PdpReader
@@ -31,7 +31,7 @@ from tests.fixtures import T
 from tests.integration.asking import about, make_poster
 from tests.integration.fetching import make_fetcher
 
-TTL: Final = CacheTtl(active=60.0, inactive=5.0)
+TTL: Final = IntrospectionTtl(active=60.0, inactive=5.0)
 BODY: Final = (
     b'{"active":true,"decision":true,"kind":"TokenReview",'
     b'"status":{"authenticated":true,"user":{"username":"bob"},"audiences":["api"]}}'

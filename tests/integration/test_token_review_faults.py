@@ -19,7 +19,7 @@ from authz.demo.loopback import Answer, RawResponse, Request, Response
 from authz.envoy import ext_authz_pb2 as wire
 from authz.facts.source import SourceError
 from authz.feeds.http.client_auth import BearerTokenFile
-from authz.feeds.introspection import CacheTtl
+from authz.feeds.introspection import IntrospectionTtl
 from authz.feeds.token_review import TokenReviewSource
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.raw import RawServer, be_silent
@@ -80,7 +80,7 @@ def refuse(url: str, folder: Path, *, timeout: float = HANG_SECONDS) -> SourceEr
         url,
         BearerTokenFile(str(folder / "own")),
         audiences=("orders",),
-        ttl=CacheTtl(active=60.0, inactive=5.0),
+        ttl=IntrospectionTtl(active=60.0, inactive=5.0),
     )
     try:
         with pytest.raises(SourceError) as failed:
