@@ -90,7 +90,7 @@ class FactLanes:
         self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
 
     def by_kind(self) -> dict[str, LanesBySource]:
-        """Return what answers each kind of need; it follows the configuration."""
+        """Return the lane of each kind of need; it follows the configuration."""
         return {kind: LanesBySource(partial(self._lanes_of, kind), max_waiting=self._max_waiting) for kind in _SOURCES}
 
     def reconfigure(self, config: Config) -> None:
@@ -120,7 +120,7 @@ class FactLanes:
 
     def _use(self, running: Mapping[str, _LanesByName]) -> None:
         before, self._running = self._running, running
-        self._lanes = {kind: {name: each.lane for name, each in named.items()} for kind, named in running.items()}
+        self._lanes = {kind: {name: lane.lane for name, lane in named.items()} for kind, named in running.items()}
         for kind, named in before.items():
             for name, old in named.items():
                 if running[kind].get(name) is not old:
@@ -213,7 +213,7 @@ def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
 
 
 def make_auth(issuer: IssuerSection) -> ClientAuth:
-    """Return what proves to *issuer* who asks."""
+    """Return our client authentication at *issuer*."""
     return make_issuer_auth(_introspection(issuer).client, issuer)
 
 
@@ -226,5 +226,5 @@ def _introspection(issuer: IssuerSection) -> Introspection:
 def _decisive_settings(issuer: IssuerSection) -> object:
     """Return all settings that decide the answers."""
     review = issuer.introspection is not None and issuer.introspection.kind is IntrospectionKind.TOKEN_REVIEW
-    where = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
-    return where, issuer.introspection, issuer.fetch, issuer.insecure
+    trust = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
+    return trust, issuer.introspection, issuer.fetch, issuer.insecure

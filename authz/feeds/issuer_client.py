@@ -52,7 +52,7 @@ def make_issuer_endpoint(
 
 
 def make_issuer_auth(client: Client, issuer: Issuer) -> ClientAuth:
-    """Return what proves to *issuer* that *client* asks."""
+    """Return the authentication of *client* at *issuer*."""
     name = client.id or ""
     if client.secret_file is not None:
         return CachedCredentials(ClientSecretBasicFile(name, client.secret_file))

@@ -92,7 +92,7 @@ class Revocations:
         metrics.watch(self.count)
 
     def reconfigure(self, config: Config) -> None:
-        """Have the lists of *config*, and keep events as it says."""
+        """Use the lists of *config*, and its retention of events."""
         retention = _retention(config)
         self.events.reconfigure(retention)
         if self.sharing is not None:
