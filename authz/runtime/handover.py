@@ -21,7 +21,7 @@ from authz.files.stamp import FileStamp
 from authz.files.watch import FileWatch
 from authz.runtime.loaded import CheckFailedError, Loaded, unpack, unpickle
 from authz.runtime.loading import Check
-from authz.runtime.process import Bound
+from authz.runtime.process import ConnectedChild
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Source:
         file: Path,
         watch: FileWatch,
         *,
-        child: Bound | None = None,
+        child: ConnectedChild | None = None,
         meanwhile: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """Read *file*, whose stamp *watch* has taken before, and have *child* check it, or a process that is started.

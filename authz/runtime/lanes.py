@@ -1,4 +1,4 @@
-"""What answers the needs of decisions in one process, except for keys: lanes that follow the configuration."""
+"""The lanes of one process that answer the needs of decisions, except for keys; they follow the configuration."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ProcessLanes:
         }
 
     def reconfigure(self, config: Config, snapshot: Snapshot) -> None:
-        """Have lanes to what *config* names, before the *snapshot* that needs them is used."""
+        """Use lanes to the systems of *config*, before the *snapshot* that needs them is used."""
         self._facts.reconfigure(config)
         self._status_lists.reconfigure(config)
         self.clients.reconfigure(snapshot.clients)

@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from authz.config.text import read_text
 from authz.runtime.loaded import MAX_BYTES, CheckFailedError, Loaded, unpack
-from authz.runtime.process import Bound, interpreter, start_bound
+from authz.runtime.process import ConnectedChild, interpreter, start_child
 
 _COMMAND: Final = "_check"  # of authz.__main__
 _MAX_SECONDS: Final = 600.0  # a file of 4 MiB takes ten seconds of CPU time, and a start may have little of it
@@ -43,7 +43,7 @@ class Check:
         file: str,
         command: Sequence[str] | None = None,
         *,
-        child: Bound | None = None,
+        child: ConnectedChild | None = None,
         max_seconds: float = _MAX_SECONDS,
     ) -> None:
         """Start it, unless *child* is this process; *file* is the name of the configuration in messages.
@@ -54,7 +54,7 @@ class Check:
         self._max_seconds: Final = max_seconds
         self._deadline: Final = time.monotonic() + max_seconds
         argv = [*(command or [*interpreter(), _COMMAND]), file]
-        self._child: Final = start_bound(argv, socket.SOCK_STREAM) if child is None else child
+        self._child: Final = start_child(argv, socket.SOCK_STREAM) if child is None else child
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from authz.admin.routes import AdminRequest, AdminResponse, is_here, names_this_host
+from authz.admin.routes import AdminRequest, AdminResponse, is_local_peer, names_this_host
 
 MAX_TOKEN_BYTES: Final = 4096
 _NOT_HERE: Final = b"this answers peers on this host, under a name such as localhost; or set admin.console.token_file\n"
@@ -42,7 +42,7 @@ class Access:
                 return None
             challenge = (("www-authenticate", 'Basic realm="authz", charset="UTF-8"'),)
             return AdminResponse(HTTPStatus.UNAUTHORIZED, _NO_TOKEN, headers=challenge)
-        if is_here(request.peer) and names_this_host(request.host):
+        if is_local_peer(request.peer) and names_this_host(request.host):
             return None
         return AdminResponse(HTTPStatus.FORBIDDEN, _NOT_HERE)
 
