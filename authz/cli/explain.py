@@ -112,12 +112,12 @@ def explain(  # noqa: PLR0913 - one for each option
 
 def _answer(question: Question, file: Path, jwks: Path | None) -> dict[str, Any]:
     """Decide with the configuration file and the key set, or print the error and exit."""
-    from authz.tooling.explain.explanation import InputError, answer
+    from authz.tooling.explain.explanation import InputError, explain_question
 
     config = load_or_exit(file)
     try:
         with progress("deciding"):
-            return answer(question, config).document()
+            return explain_question(question, config).document()
     except InputError as error:
         say(f"{jwks}: {error}; give a JSON Web Key Set, such as the issuer's jwks_uri answers", err=True)
         sys.exit(BAD_CONFIG)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from authz.config.model import Config
-from authz.tooling.introspection_probe import probe_all
-from authz.tooling.list_probe import probe_lists
+from authz.tooling.introspection_probe import probe_introspection
+from authz.tooling.key_probe import probe_keys
 from authz.tooling.pdp_probe import probe_pdps
-from authz.tooling.probe import fetch_all
+from authz.tooling.revocation_list_probe import probe_lists
 from authz.tooling.risk_probe import probe_risk
 from authz.tooling.shared_state_probe import probe_shared_state
 from authz.tooling.signing_probe import probe_signing
@@ -57,14 +57,16 @@ class ProbeGroup:
 
 def probe_everything(config: Config) -> Iterator[ProbeGroup]:
     """Yield what each kind of system answers; the keys of issuers come first, also if there are none."""
-    fetched = list(fetch_all(config))
+    fetched = list(probe_keys(config))
     yield ProbeGroup("fetched", fetched, "{failed} of {total} issuers have no usable keys")
     keys = {each.issuer: each.keys for each in fetched}
     risk = probe_risk(config)
     state = probe_shared_state(config.shared_state) if config.shared_state is not None else None
     groups = (
         ProbeGroup(
-            "introspection", list(probe_all(config)), "{failed} of {total} issuers cannot be asked about tokens"
+            "introspection",
+            list(probe_introspection(config)),
+            "{failed} of {total} issuers cannot be asked about tokens",
         ),
         ProbeGroup("pdps", list(probe_pdps(config)), "{failed} of {total} PDPs do not decide"),
         ProbeGroup("risk", _listed(risk), "the risk engine does not answer what the rules read", is_one=True),

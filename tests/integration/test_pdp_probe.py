@@ -10,7 +10,7 @@ import pytest
 from authz.config.load import parse
 from authz.config.model import Config
 from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.tooling.explain.explanation import Explanation, Question, answer, format_document
+from authz.tooling.explain.explanation import Explanation, Question, explain_question, format_document
 from authz.tooling.pdp_probe import ProbedPdp, probe_pdps
 from tests.fakes.idp import FakeIdp, fail, html, say
 from tests.fakes.pdp import EVALUATION
@@ -122,7 +122,7 @@ def explained(reply: Answer, more: str = "") -> Explanation:
     with FakeIdp() as idp:
         idp.answers[EVALUATION] = reply
         question = Question(method="GET", host="api.test", path="/x", at=idp.claims()["iat"], token=idp.mint())  # type: ignore[arg-type]
-        return answer(question, configure(idp, more))
+        return explain_question(question, configure(idp, more))
 
 
 def test_explain_shows_need_question_answer_and_cache() -> None:
@@ -162,5 +162,5 @@ def test_explain_asks_no_one_where_keys_are_given() -> None:
             token=idp.mint(),
             jwks=keys,
         )
-        found = answer(question, configure(idp))
+        found = explain_question(question, configure(idp))
         assert (found.needs[0].answer, idp.count(EVALUATION)) == ("not asked: a key set was given", 0)

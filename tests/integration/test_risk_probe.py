@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from authz.cli import main
 from authz.config.load import parse
 from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.tooling.explain.explanation import Explanation, Question, answer
+from authz.tooling.explain.explanation import Explanation, Question, explain_question
 from authz.tooling.risk_probe import ProbedRisk, probe_risk
 from tests.fakes.idp import FakeIdp, fail, html, say
 
@@ -133,7 +133,7 @@ def explained(reply: Answer, more: str = "") -> Explanation:
         idp.answers[ASSESS] = reply
         config = parse(configure(idp, more), file="authz.yaml")
         question = Question(method="GET", host="api.test", path="/x", at=idp.claims()["iat"], token=idp.mint())  # type: ignore[arg-type]
-        return answer(question, config)
+        return explain_question(question, config)
 
 
 def test_explain_shows_need_question_answer_and_cache() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from authz.config.load import parse
 from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.tooling.introspection_probe import probe_all
+from authz.tooling.introspection_probe import probe_introspection
 from tests.fakes.idp import FakeIdp, fail, html
 from tests.integration.station import Station
 
@@ -113,6 +113,6 @@ def test_check_config_asks_about_a_token_that_was_never_issued(answer: Answer, *
     with FakeIdp() as idp:
         idp.answers[REVIEWS] = answer
         text = f"version: 1\nissuers:\n{section(idp, tmp_path)}rules:\n  - match: {{paths: [/**]}}\n"
-        (found,) = probe_all(parse(text, file="authz.yaml"))
+        (found,) = probe_introspection(parse(text, file="authz.yaml"))
     assert found.ok is ok
     assert any("tokenreviews" in finding for finding in found.findings) is (found.ok or "403" in found.findings[0])
