@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.files import CONFIG, FILE, FOUND, load_or_exit, parse_or_exit
+from authz.cli.files import CONFIG, EXIT_FAILURE, FILE, load_or_exit, parse_or_exit
 from authz.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -157,4 +157,4 @@ def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_js
         for finding in found:
             say(f"{envoy_file}:{finding.line}: {finding}", "red" if finding.kind.level is Level.FINDING else "yellow")
         say(f"{envoy_file}: {f'findings: {findings}' if findings else 'ok'}, notes: {len(found) - findings}")
-    return FOUND if findings else 0
+    return EXIT_FAILURE if findings else 0

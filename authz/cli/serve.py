@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.files import BAD_CONFIG
+from authz.cli.files import EXIT_USAGE
 from authz.config import plain
 from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 
@@ -184,7 +184,7 @@ def _load_or_exit(file: Path, guard: StartGuard) -> _Start:
         return _Start(file, watch, source, source.load(), preparation.fork_server)
     except ConfigError as error:
         click.echo(str(error), err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     except (CheckFailedError, OSError) as error:
         sys.exit(_explain(error))
 

@@ -17,7 +17,7 @@ from authz.core.introspection import IntrospectionResponse, SignedIntrospectionR
 from authz.core.keys import KeySet
 from authz.core.needs import Unanswered
 from authz.core.token import parse_token
-from authz.demo.loopback import Answer, Request, Response, json_response
+from authz.demo.loopback import Request, Responder, Response, json_response
 from authz.demo.signing import SigningKey
 from authz.facts.bounds import Bounds
 from authz.facts.lane import SourceLane
@@ -236,7 +236,7 @@ def test_a_server_that_trips_over_a_token_is_asked_about_others() -> None:
         assert refuse(source).counts
 
 
-FAULTS: dict[str, tuple[Answer, str]] = {
+FAULTS: dict[str, tuple[Responder, str]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
     "429": (fail(429), "status"),
@@ -260,7 +260,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "expected"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_failures(answer: Answer, expected: str) -> None:
+def test_faults_are_failures(answer: Responder, expected: str) -> None:
     """None is taken for an answer, in either direction; where a redirect leads no one goes."""
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = answer

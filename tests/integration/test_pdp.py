@@ -17,7 +17,7 @@ import pytest
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
 from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
-from authz.demo.loopback import Answer, RawResponse, Response
+from authz.demo.loopback import RawResponse, Responder, Response
 from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS
 from authz.feeds.http.cached_credentials import CachedCredentials
@@ -78,7 +78,7 @@ def refuse(source: JsonSource) -> SourceError:
     return failed.value
 
 
-def served(answer: Answer, **others: Any) -> Any:  # noqa: ANN401 - a fact, or how it failed
+def served(answer: Responder, **others: Any) -> Any:  # noqa: ANN401 - a fact, or how it failed
     """Ask a PDP that answers so, and return the fact or the failure."""
     with FakeIdp() as server:
         server.answers[EVALUATION] = answer
@@ -243,7 +243,7 @@ def test_a_pdp_that_fails_over_one_question_is_asked_others() -> None:
         assert refuse(source).counts
 
 
-FAULTS: Final[dict[str, tuple[Answer, str]]] = {
+FAULTS: Final[dict[str, tuple[Responder, str]]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
     "401": (fail(401), "unauthorized"),
@@ -267,7 +267,7 @@ FAULTS: Final[dict[str, tuple[Answer, str]]] = {
 
 
 @pytest.mark.parametrize(("answer", "expected"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_failures(answer: Answer, expected: str) -> None:
+def test_faults_are_failures(answer: Responder, expected: str) -> None:
     """None is taken for a decision, in either direction, or for an absent PDP; the message has no question."""
     failed = served(answer)
     assert isinstance(failed, SourceError)
