@@ -84,7 +84,7 @@ def _since(instant: float | None) -> str:
 
 
 def _refresh(admin: AdminPort, issuer: str | None) -> None:
-    """Have keys fetched, and wait until that has ended, at most for so long as a fetch may take by default.
+    """Request a fetch of the keys, and wait until it has ended, at most for the default timeout of a fetch.
 
     Raises OSError, ValueError.
     """

@@ -118,7 +118,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _report(answers: list[dict[str, Any]], entries: int, *, undo: bool) -> None:
-    """Say what came of a command; exit if other replicas do not know yet."""
+    """Print the result of a command; exit if other replicas do not know it yet."""
     unshared = next((answer["unshared"] for answer in answers if "unshared" in answer), None)
     if unshared is not None:
         done = "taken back" if undo else "revoked"

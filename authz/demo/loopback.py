@@ -60,6 +60,7 @@ class RawResponse:
 
 
 Responder = Callable[[Request], Response | RawResponse]
+"""Returns the response to a request."""
 
 
 def json_response(document: object, *, status: int = 200, headers: tuple[Header, ...] = ()) -> Response:

@@ -54,7 +54,7 @@ class _Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _SourceConfig:
-    """A source in the configuration: all *settings* that its answers depend on, its bounds, and a factory."""
+    """A source in the configuration: all *settings* that its answers depend on, its *bounds*, and *make*, a factory."""
 
     settings: object
     bounds: Bounds
@@ -178,13 +178,13 @@ _SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callab
     RISK: (lambda config: {} if config.risk is None else {ENGINE: config.risk}, _configure_risk),
     EXCHANGED: (exchange_servers, _configure_exchange),
 }
-"""The sources of a configuration by the kind of need: their sections by name, and what each is made of."""
+"""By kind of need: the function that returns the sections of a configuration by name, and the one that reads each."""
 
 
 def make_introspection(
     issuer: IssuerSection, *, auth: ClientAuth | None = None, resolve: Resolve = resolve
 ) -> IntrospectionSource | TokenReviewSource:
-    """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
+    """Return the source that introspects tokens at *issuer*; *auth* replaces the configured client authentication."""
     section = _introspection(issuer)
     ttl = IntrospectionTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
     if section.kind is IntrospectionKind.TOKEN_REVIEW:

@@ -26,7 +26,7 @@ from authz.feeds.oauth_client import Endpoint
 
 
 def make_issuer_poster(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:
-    """Return what posts to the servers of *issuer*: those whose URLs the configuration names, and *url*."""
+    """Return a poster to the servers of *issuer* whose URLs are configured, and to that of *url*."""
     dialer = make_dialer(issuer, resolve=resolve)
     if url is not None:
         origins = dialer.trust.configured_origins | {read_origin(urlsplit(url))}
@@ -39,7 +39,7 @@ def make_issuer_poster(issuer: Issuer, url: str | None, *, timeout: float, max_b
 def make_issuer_endpoint(
     issuer: Issuer, url: str | None, *, member: str = "introspection_endpoint", resolve: Resolve
 ) -> Endpoint:
-    """Return where *issuer* is asked: at *url*, or where its discovery document says by *member*."""
+    """Return the endpoint of *issuer*: *url*, or the *member* of its discovery document."""
     return Endpoint(
         url,
         fetch=make_fetcher(issuer, make_dialer(issuer, resolve=resolve)).get,

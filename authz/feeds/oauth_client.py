@@ -1,4 +1,4 @@
-"""A client of an OAuth endpoint: where it is, a POST of a form with client authentication, and errors in responses."""
+"""A client of an OAuth endpoint: its URL, a POST of a form with client authentication, and errors in responses."""
 
 from __future__ import annotations
 

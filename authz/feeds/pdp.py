@@ -30,7 +30,7 @@ from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome
 from authz.feeds.json_service import JsonSource, make_service_auth, make_service_poster, parse_json_body
 
-_MAX_SHORT: Final = 64  # responses whose meaning is kept
+_MAX_SHORT: Final = 64  # short responses whose parsed answers are cached
 _MAX_SHORT_BYTES: Final = 512  # of each
 _ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 
@@ -44,7 +44,7 @@ class PdpReader:
         self._health: Final = Health(monotonic)
 
     def read(self, outcome: Outcome) -> Fact:
-        """Return what a response says. Raises SourceError."""
+        """Return the fact in a response. Raises SourceError."""
         try:
             response = outcome()
         except RefreshError as error:
@@ -57,7 +57,7 @@ class PdpReader:
         return Fact(answer, self._ttl, size, answer.verdict.value)
 
     def _read_decision(self, response: Response) -> PdpAnswer:
-        # A PDP says the same of many questions: most responses are equal to an earlier one, octet by octet.
+        # A PDP answers many questions alike: most responses are equal to an earlier one, octet by octet.
         read = _read_short if len(response.body) <= _MAX_SHORT_BYTES else _read
         try:
             return read(response.media_type, response.body, self._kind)
@@ -82,7 +82,7 @@ _read_short: Final = lru_cache(maxsize=_MAX_SHORT)(_read)
 
 
 def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:
-    """Return what asks the PDP of this section; *auth* is in place of its own credentials."""
+    """Return the source that asks the PDP of this section; *auth* replaces its configured credentials."""
     reader = PdpReader(kind=pdp.kind, ttl=pdp.cache.total_seconds())
     return JsonSource(make_service_poster(pdp, resolve=resolve), pdp.url, auth or make_service_auth(pdp), reader.read)
 

@@ -190,7 +190,7 @@ _FRESH: Final = "fresh"
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """The lanes of one issuer, and the *section* that they were made of."""
+    """The lanes of one issuer, and the *section* that they were made from."""
 
     section: object
     lane: SourceLane

@@ -3,7 +3,7 @@
 Rules of this file:
 1. The text is read here, after its stamp was taken. The child opens no file of the configuration.
 2. The child may take _MAX_SECONDS; it is killed afterwards, and with this process, whatever ends it.
-3. A child that ends without an answer is an error of its own (`CheckFailedError`), never a valid configuration.
+3. A child that ends without an answer is a separate error (`CheckFailedError`), never a valid configuration.
 """
 
 from __future__ import annotations

@@ -61,5 +61,5 @@ class SnapshotBuilder:
 
 
 def _pause() -> None:
-    """Let the thread that decides go on: a reload must not be noticed."""
+    """Yield to the deciding thread: a reload must not delay decisions."""
     time.sleep(_PAUSE)

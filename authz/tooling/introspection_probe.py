@@ -186,7 +186,7 @@ def _get_token(issuer: Issuer) -> str | None:
 
 
 def _find_token_endpoint(issuer: Issuer) -> str | None:
-    """Return where the issuer gives tokens, None if it does not say. Raises RefreshError."""
+    """Return the token endpoint in the issuer's discovery document, or None. Raises RefreshError."""
     if issuer.key_sources not in ((), ("discovery_url",)):
         return None
     where = issuer.discovery_url or discovery_url(issuer.discovery_base)

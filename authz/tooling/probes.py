@@ -36,7 +36,7 @@ class Probe(Protocol):
 class ProbeGroup:
     """What asking the systems of one kind proved; *name* is its member in the JSON output.
 
-    *failure* says that some fail, of which there are `{failed}` of `{total}`. *is_one*: there is at most one.
+    *failure* is a sentence with `{failed}` and `{total}`, the numbers of systems. *is_one*: there is at most one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What well-known upstreams make of a request, and where that leads around a rule of a given configuration.
+"""How well-known upstreams interpret a request, and which rules of a given configuration that bypasses.
 
 Rules of this file:
 1. Nothing here changes a decision: these are warnings for the author of rules.
@@ -123,7 +123,7 @@ _Scope = tuple[str, Mapping[str, str], str]  # host, context and method
 
 
 class _BypassFinder:
-    """Asks for each rule what its routes may serve, wherever other rules are: on their hosts, by their methods."""
+    """Finds requests that the upstream may serve by the routes of a rule, with the hosts and methods of all rules."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._policy: Final = Policy(rules)

@@ -27,7 +27,7 @@ _NOT_OURS: Final = b"this was not sent by a page of this console; open the page 
 
 
 class Access:
-    """Decides who may. *read_token* returns the admin token; None: there is none, and only this host may."""
+    """Decides which requests are allowed. *read_token* returns the admin token; with None, only those of this host."""
 
     def __init__(self, read_token: Callable[[], str] | None, *, csrf: str) -> None:
         self._read_token: Final = read_token

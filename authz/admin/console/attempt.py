@@ -38,7 +38,7 @@ def question_of(form: Mapping[str, str]) -> dict[str, object]:
 
 
 def view(state: ConsoleState) -> bytes:
-    """Return the page: the form, and under `explanations` what came of it, for each worker."""
+    """Return the page: the form, and the explanations, of each worker."""
     explanations: Sequence[Mapping[str, Any]] = state.document.get("explanations", ())
     asked = {**_DEFAULTS, **state.query}
     form = element(

@@ -1,4 +1,4 @@
-"""Checks of the sources of revocations, and of where their senders reach the sidecar."""
+"""Checks of the sources of revocations, and of the listener for their senders."""
 
 from __future__ import annotations
 

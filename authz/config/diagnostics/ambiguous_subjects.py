@@ -1,4 +1,4 @@
-"""Uses of `sub` without its issuer, where several issuers may give the same `sub` to different users."""
+"""Uses of `sub` without its issuer, if several issuers may give the same `sub` to different users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chains of HTTP filters of an Envoy configuration, wherever one may stand, and the ext_authz filters in each."""
+"""The chains of HTTP filters of an Envoy configuration, at any place, and the ext_authz filters in each."""
 
 from __future__ import annotations
 
