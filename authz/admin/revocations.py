@@ -43,10 +43,10 @@ class RevocationBackend(Protocol):
         """
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
-        """Take back what operators have revoked by the names in a JSON document. Raises Refusal; as above."""
+        """Take back what operators have revoked by the targets in a JSON document. Raises Refusal; as above."""
 
     def find(self, document: bytes) -> Mapping[str, Any]:
-        """Say which sources revoke what a JSON document names. Raises Refusal."""
+        """Return which sources revoke the targets in a JSON document. Raises Refusal."""
 
     def catch_up(self) -> object:
         """Read what another process of this pod has written."""

@@ -33,7 +33,7 @@ class PublishedKeys:
 
 
 class SigningAdmin(Protocol):
-    """What the routes read and change."""
+    """The operations behind the routes."""
 
     def published(self) -> PublishedKeys | None:
         """Return the documents, or None if nothing is signed."""

@@ -80,7 +80,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """What was *loaded* from *source*, and the *watch* that began before the file was read."""
+    """The configuration *loaded* from *source*, and the *watch* that began before the file was read."""
 
     file: Path
     watch: FileWatch
@@ -206,7 +206,7 @@ def _fork_check(file: Path, guard: StartGuard) -> ConnectedChild:
 
 @dataclass(slots=True)
 class _Preparation:
-    """What can be done while a child checks the configuration. gRPC has to wait for its result."""
+    """The work of this process while a child checks the configuration. gRPC has to wait for its result."""
 
     fork_server: ForkServer | None = None
 

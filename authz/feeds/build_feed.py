@@ -136,7 +136,7 @@ def _fetch_with_fallback(
 
 
 def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer:
-    """Return what connects to the servers of one issuer."""
+    """Return the dialer for the servers of one issuer."""
     fetch = section.fetch
     return Dialer(
         trust=_make_trust(section),
@@ -147,7 +147,7 @@ def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer
 
 
 def make_fetcher(section: IssuerSection, dialer: Dialer, *, now: Callable[[], float] = time.time) -> Fetcher:
-    """Return what fetches the documents of one issuer."""
+    """Return the fetcher for the documents of one issuer."""
     fetch = section.fetch
     return Fetcher(
         dialer,

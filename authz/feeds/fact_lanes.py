@@ -205,7 +205,7 @@ def make_introspection(
 
 
 def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
-    """Return what posts to the servers of *issuer*: those whose URLs the configuration names."""
+    """Return a poster to the servers of *issuer* whose URLs are configured."""
     section = _introspection(issuer)
     return make_issuer_poster(
         issuer, section.url, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes, resolve=resolve

@@ -139,13 +139,13 @@ class _ListObserver:
 
 
 def as_fetch(section: Section) -> Fetch:
-    """Return how a list is fetched, as the settings of an issuer that is fetched so."""
+    """Return the settings of *section* as an issuer's `fetch` section."""
     names = ("timeout", "max_bytes", "ca_file", "client_cert_file", "client_key_file", "bearer_token_file", "proxy")
     return Fetch().model_copy(update={name: getattr(section, name) for name in names})
 
 
 def _as_issuer(section: Section, url: str) -> Issuer:
-    """Return an issuer whose keys would be fetched as this list is: its section has all that a fetch needs."""
+    """Return an issuer section by which this list is fetched like keys."""
     insecure = InsecureIssuer(http=section.insecure.http)
     return Issuer(issuer=url, jwks_uri=url, fetch=as_fetch(section), insecure=insecure)
 

@@ -54,7 +54,7 @@ class StoredLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharingCallbacks:
-    """What is called as events are read: *apply* gets new lines.
+    """The functions that are called while events are read: *apply* gets new lines.
 
     *stored* returns the lines in the file of this replica, if it has one. *changed* is called when availability
     changes, *lost* when the store lost its data, *succeeded* after each read with the Unix time.

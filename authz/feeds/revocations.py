@@ -136,7 +136,7 @@ class Revocations:
             self.sharing.stop()
 
     def feeds_to_step(self) -> list[Steppable]:
-        """Return what the scheduler must step."""
+        """Return the feeds that the scheduler must step."""
         return [*self._feeds.values(), self.events]
 
     def waiting_for(self) -> list[str]:

@@ -20,7 +20,7 @@ from authz.feeds.revocation_records import Record, RevokeRecord, UndoRecord
 MAX_UNDOABLE: Final = 10_000  # entries, of some 700 octets
 
 RevocationTarget = tuple[RevokedBy, str, str]
-"""What an entry revokes: the kind of identifier, the issuer, and the identifier."""
+"""The target of an entry: the kind of identifier, the issuer, and the identifier."""
 
 
 class RevokedEntries:

@@ -272,7 +272,7 @@ class _RefreshingLanes:
 
 
 def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve) -> StatusListSource:
-    """Return what fetches the lists of *issuer*, whose section has some."""
+    """Return the source of the status lists of *issuer*, whose section has some."""
     section = _section(issuer)
     fetcher = _make_fetcher(issuer, section.uris, max_bytes=section.max_bytes, resolve=resolve)
     if section.jwks_uri is None:
@@ -287,7 +287,7 @@ def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve
 
 
 def _make_fetcher(issuer: IssuerSection, urls: Iterable[str], *, max_bytes: int, resolve: Resolve) -> Fetcher:
-    """Return what fetches from the origins of *urls*, and from no others."""
+    """Return a fetcher for the origins of *urls*, and for no others."""
     dialer = make_dialer(issuer, resolve=resolve)
     origins = frozenset(read_origin(urlsplit(url)) for url in urls)
     trust = replace(dialer.trust, configured_origins=origins, allowed_hosts=frozenset())

@@ -138,7 +138,7 @@ class Transmitters:
         self._env.wake()
 
     def feeds_to_step(self) -> list[Steppable]:
-        """Return what the scheduler must step."""
+        """Return the feeds that the scheduler must step."""
         return [*(known.feed for known in self._feeds.values()), *(poll.feed for poll in self._polls.values())]
 
     def close(self) -> None:
@@ -336,7 +336,7 @@ class _PollObserver:
 
 
 def _as_issuer(section: Section, url: str | None = None) -> IssuerSection:
-    """Return an issuer whose keys would be fetched as this transmitter's are, or as its *url* is."""
+    """Return an issuer section by which this transmitter's keys, or its *url*, are fetched."""
     discovered = url is None and section.jwks_uri is None
     fetch = Fetch().model_copy(update={"ca_file": section.ca_file})
     insecure = InsecureIssuer(http=section.insecure.http)
@@ -350,7 +350,7 @@ def make_key_source(section: Section) -> KeySource:
 
 
 def make_poll_source(section: Section, accept: Callable[[bytes], None], *, resolve: Resolve = resolve) -> PollSource:
-    """Return what fetches the events of a transmitter that has a `poll_url`, and has *accept* take each."""
+    """Return the source that polls a transmitter with a `poll_url`, and passes each event to *accept*."""
     url = section.poll_url or ""
     poster = Poster(make_dialer(_as_issuer(section, url), resolve=resolve), timeout=_TIMEOUT, max_bytes=_MAX_POLL_BYTES)
     return PollSource(url, poster, accept, token_file=section.poll_token_file)

@@ -1,4 +1,4 @@
-"""What a supervisor passes to a worker: its `server` section, and the last good configuration, which it has checked.
+"""The handover of a supervisor to a worker: its `server` section, and the last good configuration, already checked.
 
 A restarted worker must not depend on the current file, which may be invalid or missing while the other workers use the
 last good configuration. The worker starts with that one too, and its own file watch then detects the difference.

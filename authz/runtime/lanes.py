@@ -76,7 +76,7 @@ def max_waiting(server: Server, transport: Choice) -> int:
 
 
 def _make_proof_lane(config: Config, metrics: FactMetrics, state: SharedState | None, *, max_waiting: int) -> Lane:
-    """Return what remembers used proofs: the shared *state*, or the memory of this process."""
+    """Return the lane for used proofs: in the shared *state*, or in the memory of this process."""
     memory = _make_proof_memory(config.dpop)
     if config.shared_state is None or state is None:
         return ProofLane(memory)

@@ -41,7 +41,7 @@ class ProcessRevocations:
         return {"undone": undone} if isinstance(undone, int) else {"unshared": undone}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
-        """Say which sources revoke what is named. Raises Refusal."""
+        """Return which sources revoke the targets. Raises Refusal."""
         found = [self._revocations.look_up((entry.by, entry.issuer, entry.value)) for entry in _read(document)]
         return {"revoked": found}
 
@@ -83,7 +83,7 @@ class PodRevocations:
         self._workers: Final = workers
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what the first worker that answers knows, and who does not answer. Raises OSError."""
+        """Return the description of the first worker that answers, and the silent workers. Raises OSError."""
         found = self._workers.read(PATH)
         if not found:
             return {"sources": [], "max_entries": 0, "silent_workers": self._workers.silent(found)}
@@ -100,7 +100,7 @@ class PodRevocations:
         return {**found, "silent_workers": self.catch_up()}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
-        """Say what the first worker that answers knows. Raises Refusal."""
+        """Return the result of the first worker that answers. Raises Refusal."""
         return self._post_to_one(FIND_PATH, document)
 
     def _post_to_one(self, path: str, document: bytes) -> Mapping[str, Any]:

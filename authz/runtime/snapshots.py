@@ -55,7 +55,7 @@ class SnapshotBuilder:
             gc.enable()
 
     def evict_removed_keys(self, snapshot: Snapshot) -> None:
-        """Forget what was verified by keys that *snapshot* does not have."""
+        """Evict what was verified by keys that *snapshot* does not have."""
         self._signatures.evict_removed_keys(snapshot)
         self._tokens.evict_removed_keys(snapshot)
 

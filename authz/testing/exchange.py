@@ -1,4 +1,4 @@
-"""What stands in for the issuer that exchanges tokens (RFC 8693): its token says what was asked for, unsigned."""
+"""A substitute for the issuer that exchanges tokens (RFC 8693): its unsigned token has the requested claims."""
 
 from __future__ import annotations
 

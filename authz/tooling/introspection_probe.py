@@ -37,7 +37,7 @@ _NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-answered"
 
 @dataclass(frozen=True, slots=True)
 class ProbedIntrospection:
-    """What asking one issuer proved: *ok* says that it answers us, *findings* are sentences."""
+    """The result of asking one issuer: *ok* if it answers us; *findings* are sentences."""
 
     issuer: str
     ok: bool

@@ -19,7 +19,7 @@ from authz.tooling.transmitter_probe import probe_transmitters
 
 
 class Probe(Protocol):
-    """What asking one system proved."""
+    """The result of probing one system."""
 
     @property
     def ok(self) -> bool:
@@ -34,7 +34,7 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeGroup:
-    """What asking the systems of one kind proved; *name* is its member in the JSON output.
+    """The results of probing the systems of one kind; *name* is their member in the JSON output.
 
     *failure* is a sentence with `{failed}` and `{total}`, the numbers of systems. *is_one*: there is at most one.
     """

@@ -18,7 +18,7 @@ _KEPT_MS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class ProbedState:
-    """What asking the server proved: *ok* says that it does what is needed, *findings* are sentences."""
+    """The result of asking the server: *ok* if it does what is needed; *findings* are sentences."""
 
     ok: bool
     findings: tuple[str, ...]

@@ -26,7 +26,7 @@ from authz.core.strictness import Strictness, access_rank, compare_rules
 
 
 class Trait(StrEnum):
-    """What an upstream does that rules do not say, in the words of the table."""
+    """A behaviour of an upstream that rules do not express, in the words of the table."""
 
     IGNORES_CASE = "ignores letter case"
     EMPTY_PARAMETER = "a parameter may be empty"

@@ -61,7 +61,7 @@ class Access:
 
 
 def read_token_of(file: str | None) -> Callable[[], str] | None:
-    """Return what reads the token in *file* as it is then, so that it may be replaced; None without a file."""
+    """Return a function that reads the token in *file* at each call, because it may be replaced; or None."""
     return None if file is None else lambda: _read(Path(file))
 
 

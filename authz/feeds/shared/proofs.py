@@ -111,7 +111,7 @@ class SharedProofLane:
 def make_proof_source_lane(
     state: SharedState, *, timeout: float, max_waiting: int, observer: LaneObserver
 ) -> SourceLane:
-    """Return what asks the shared state; each of its answers takes at most *timeout* seconds."""
+    """Return the lane that asks the shared state; each of its answers takes at most *timeout* seconds."""
     return SourceLane(
         "shared state for proofs",
         SharedProofs(state, now=time.time),

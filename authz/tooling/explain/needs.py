@@ -1,4 +1,4 @@
-"""What a decision lacked, and what answered it."""
+"""The needs of a decision, and their answers."""
 
 from __future__ import annotations
 
