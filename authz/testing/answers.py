@@ -21,11 +21,11 @@ def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[
     """Return the lane to the PDPs of these *kinds*, by name, each of which gives the same *reply*."""
 
     def decide(need: Need) -> PdpAnswer | Unanswered:
-        said = reply(json.loads(need.sent)) if callable(reply) else reply
-        if said is None:
+        answer = reply(json.loads(need.sent)) if callable(reply) else reply
+        if answer is None:
             return _UNREACHABLE
         try:
-            return read_answer(said, kinds[need.source])
+            return read_answer(answer, kinds[need.source])
         except ValueError as error:
             return Unanswered(str(error))
 

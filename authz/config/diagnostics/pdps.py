@@ -20,11 +20,11 @@ _ENCODED_AS_BASE64URL: Final = f"{_ENCODED}.~"
 
 def find_pdp_mistakes(config: Config) -> Iterator[Problem]:
     """Report PDPs that no rule asks, URLs that are unusual for their kind, and ids that two resources can have."""
-    asked = {
+    required = {
         rule.require.pdp.name for rule in config.rules if rule.require is not None and rule.require.pdp is not None
     }
     for name, pdp in config.pdps.items():
-        if name not in asked:
+        if name not in required:
             yield Problem(path=("pdps", name), message="no rule asks it", hint="require: {pdp: NAME} in a rule")
         yield from _find_unusual_url(name, pdp)
     for index, rule in enumerate(config.rules):
