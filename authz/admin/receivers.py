@@ -1,7 +1,7 @@
-"""The paths of `receivers.listen`: what issuers send. And the one of a worker, for what its supervisor received.
+"""The routes of `receivers.listen`, for messages of issuers; and a worker's route, for what its supervisor received.
 
-Anyone who reaches the port may send; nothing counts that no issuer has signed. Answers say nothing about the state.
-What is accepted here fits, in base64, into what a worker accepts: the bounds are at the door.
+Anyone who reaches the port may send; only what an issuer has signed has an effect. Responses reveal no state. A message
+that is accepted here fits, in base64, into what a worker accepts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was sent to a *path*."""
+    """A message that was sent to a *path*."""
 
     path: str
     body: bytes = field(repr=False)

@@ -1,6 +1,6 @@
-"""The paths of the admin port for revocations: what there is, new ones, and what is taken back.
+"""The routes of the admin port for revocations: to show them, to revoke, and to take back.
 
-Who may read the console may read what there is. Who may also use it by a program may revoke: a peer on this host, or
+A client that may read the console may read them. A program that may use the console may revoke: a peer on this host, or
 one with the token of `admin.console.token_file`, and no page in a browser.
 """
 
@@ -31,22 +31,22 @@ class Refusal(Exception):
 
 
 class RevocationBackend(Protocol):
-    """What the paths ask."""
+    """The operations behind the routes."""
 
     def describe(self) -> Mapping[str, Any]:
         """Return the sources and how many entries each has."""
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
-        """Have the entries of a JSON document count; return how many are new. Raises Refusal.
+        """Apply the entries of a JSON document; return how many are new. Raises Refusal.
 
         With a member `unshared`, which says why, other replicas do not know them yet.
         """
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
-        """Take back what operators have revoked by the names in a JSON document. Raises Refusal; as above."""
+        """Take back what operators have revoked by the targets in a JSON document. Raises Refusal; as above."""
 
     def find(self, document: bytes) -> Mapping[str, Any]:
-        """Say which sources revoke what a JSON document names. Raises Refusal."""
+        """Return which sources revoke the targets in a JSON document. Raises Refusal."""
 
     def catch_up(self) -> object:
         """Read what another process of this pod has written."""

@@ -1,8 +1,8 @@
 """The routes of the admin port: a table of paths.
 
-A new path is a function from the question to an answer, and a line in `make_routes`. What changes something is a POST,
-and answers this host only. What is not for everyone also refuses other hosts' names: a page elsewhere may have its own
-name resolve to this host (DNS rebinding).
+A new path is a function from the request to the response, and a line in `make_routes`. A route that changes something
+is a POST, and only for this host. A route that is not for everyone also rejects other hosts' names: a page of another
+site may let its own name resolve to this host (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from prometheus_client.exposition import choose_encoder
 class AdminRequest:
     """A request: the *peer* as a socket names it, and the `Accept` header, empty if there is none.
 
-    *method* is GET or POST, *query* what stands behind the path's question mark, *body* what was posted, of the type
-    *content_type* if it has one. *origin*,
-    *fetch_site* (`Sec-Fetch-Site`), *host* and *authorization* are headers, None if they are absent; browsers send the
-    first with what a page has them change, and the second with everything.
+    *method* is GET or POST, *query* the text after the question mark of the path, *body* the posted data, of the type
+    *content_type* if it has one. *origin*, *fetch_site* (`Sec-Fetch-Site`), *host* and *authorization* are headers, or
+    None; browsers send the first with each POST of a page, and the second with every request.
     """
 
     peer: object
@@ -83,14 +82,14 @@ def make_routes(
         return AdminResponse(HTTPStatus.OK, encode(registry), media_type)
 
     def keys_(request: AdminRequest) -> AdminResponse:
-        if not is_here(request.peer) or not names_this_host(request.host):
+        if not is_local_peer(request.peer) or not names_this_host(request.host):
             return AdminResponse(
                 HTTPStatus.FORBIDDEN, b"/keys answers this host only, under a name such as localhost\n"
             )
         return AdminResponse(HTTPStatus.OK, json.dumps(keys(), indent=2).encode() + b"\n", "application/json")
 
     def refresh_(request: AdminRequest) -> AdminResponse:
-        if not is_here(request.peer) or request.origin is not None:
+        if not is_local_peer(request.peer) or request.origin is not None:
             return AdminResponse(HTTPStatus.FORBIDDEN, _NOT_HERE)
         name = next(iter(parse_qs(request.query).get("issuer", [])), None)
         begun = refresh(name)
@@ -111,8 +110,8 @@ _POST: Final = "POST"
 _NOT_HERE: Final = b"/keys/refresh answers this host only, and no page in a browser\n"
 
 
-def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> AdminResponse:
-    """Answer a request for *target*, a path with or without a query; 404 lists the paths that there are."""
+def dispatch(routes: Mapping[str, Route], target: str, request: AdminRequest) -> AdminResponse:
+    """Call the route of *target*, a path with or without a query; without a route, 404 lists the paths."""
     path, _, query = target.partition("?")
     posted = request.method == _POST
     route = routes.get(f"{_POST} {path}" if posted else path)
@@ -123,13 +122,13 @@ def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> A
     return AdminResponse(HTTPStatus.NOT_FOUND, f"{' '.join(routes)}\n".encode())
 
 
-def is_here(peer: object) -> bool:
+def is_local_peer(peer: object) -> bool:
     """Return whether a *peer* is on this host: on loopback, or on a Unix socket, where it has no address.
 
     Only the first loopback address is meant, which connections on this host come from, whatever they connect to.
     Istio's sidecar passes on connections from anywhere under 127.0.0.6.
     """
-    return not peer or (isinstance(peer, tuple) and _unmapped(str(peer[0])) in _HERE)
+    return not peer or (isinstance(peer, tuple) and _unmapped(str(peer[0])) in _LOOPBACK)
 
 
 def is_loopback(address: str) -> bool:
@@ -142,7 +141,7 @@ def _unmapped(address: str) -> IPv4Address | IPv6Address:
     return (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
 
 
-_HERE: Final = frozenset(map(ip_address, ("127.0.0.1", "::1")))
+_LOOPBACK: Final = frozenset(map(ip_address, ("127.0.0.1", "::1")))
 
 
 def names_this_host(host: str | None) -> bool:

@@ -19,7 +19,7 @@ from socketserver import TCPServer
 from threading import Thread
 from typing import Any, Final
 
-from authz.admin.routes import AdminRequest, Route, answer
+from authz.admin.routes import AdminRequest, Route, dispatch
 from authz.config.address import Address, TcpAddress, UnixAddress
 from authz.telemetry.redaction import printable
 
@@ -66,11 +66,11 @@ class AdminServer:
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to answer."""
+        """Stop answering."""
         if self._thread.is_alive():
             with suppress(OSError):  # not every system can shut down a listening socket
                 self._server.socket.shutdown(SHUT_RDWR)  # wakes the thread, which otherwise polls every half second
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             if_none_match=self.headers.get("if-none-match"),
             body=body,
         )
-        response = answer(self.server.routes, self.path, request)
+        response = dispatch(self.server.routes, self.path, request)
         self.send_response(response.status)
         for name, value in response.headers:
             self.send_header(name, value)

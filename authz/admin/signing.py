@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
-from authz.admin.routes import AdminRequest, AdminResponse, Route, is_here, names_this_host
+from authz.admin.routes import AdminRequest, AdminResponse, Route, is_local_peer, names_this_host
 from authz.core.published_document import DISCOVERY_PATH, KEYS_PATH, etag_of, is_current
 
 _NOT_HERE: Final = b"/signing answers this host only, and no page in a browser\n"
@@ -33,7 +33,7 @@ class PublishedKeys:
 
 
 class SigningAdmin(Protocol):
-    """What the routes read and change."""
+    """The operations behind the routes."""
 
     def published(self) -> PublishedKeys | None:
         """Return the documents, or None if nothing is signed."""
@@ -48,7 +48,7 @@ class SigningAdmin(Protocol):
         """Withdraw a key at once; return a status, and a text for the operator."""
 
 
-def make_routes_of_signing(admin: SigningAdmin) -> Mapping[str, Route]:
+def make_signing_routes(admin: SigningAdmin) -> Mapping[str, Route]:
     """Return the routes by path."""
 
     def keys(request: AdminRequest) -> AdminResponse:
@@ -62,7 +62,7 @@ def make_routes_of_signing(admin: SigningAdmin) -> Mapping[str, Route]:
         return _document(request, published.discovery if published is not None else None, published)
 
     def describe(request: AdminRequest) -> AdminResponse:
-        if not is_here(request.peer) or not names_this_host(request.host):
+        if not is_local_peer(request.peer) or not names_this_host(request.host):
             return AdminResponse(HTTPStatus.FORBIDDEN, _NOT_HERE)
         described = admin.describe()
         if described is None:
@@ -96,7 +96,7 @@ def _document(request: AdminRequest, body: str | None, published: PublishedKeys 
 
 
 def _change(request: AdminRequest, change: Callable[[], tuple[HTTPStatus, str]]) -> AdminResponse:
-    if not is_here(request.peer) or request.origin is not None:
+    if not is_local_peer(request.peer) or request.origin is not None:
         return AdminResponse(HTTPStatus.FORBIDDEN, _NOT_HERE)
     status, text = change()
     return AdminResponse(status, f"{text}\n".encode())

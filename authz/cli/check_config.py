@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
+from authz.cli.files import EXIT_FAILURE, EXIT_USAGE, FILE, read_or_exit
 from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def check_config(
         if refused:
             found.insert(0, f"refused because they widen access: {len(refused)}")
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
-    sys.exit(BAD_CONFIG if refused else FOUND if found else 0)
+    sys.exit(EXIT_USAGE if refused else EXIT_FAILURE if found else 0)
 
 
 def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str | None]], list[str]]:
@@ -153,7 +153,7 @@ def _check_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
     except ConfigError as error:
         output = {"file": str(file), "ok": False, "errors": [_describe(problem) for problem in error.problems]}
         click.echo(json.dumps(output, indent=2) if as_json else str(error), err=not as_json)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     return document, config
 
 

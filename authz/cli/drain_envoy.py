@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from authz.cli.files import FOUND, Seconds
+from authz.cli.files import EXIT_FAILURE, Seconds
 
 _DEFAULT: Final = "127.0.0.1:9901"
 _TARGET: Final = "/drain_listeners?graceful"
@@ -45,10 +45,10 @@ def drain_envoy(*, address: str, wait: float) -> None:
         status = _request(host.strip("[]"), int(port), "POST", _TARGET, _TIMEOUT_SECONDS)
     except OSError as error:
         click.echo(f"{address}: not reached: {error} (is this Envoy's admin.address?)", err=True)
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
     if status != HTTPStatus.OK:
         click.echo(f"{address}: HTTP status {status} (is this Envoy's admin.address?)", err=True)
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
     while wait:
         left = min(_TIMEOUT_SECONDS, max(deadline - time.monotonic(), _POLL_SECONDS))
         try:
@@ -59,7 +59,7 @@ def drain_envoy(*, address: str, wait: float) -> None:
             pass
         if time.monotonic() > deadline:
             click.echo(f"{address}: drains, and has not ended after {wait:g} s", err=True)
-            sys.exit(FOUND)
+            sys.exit(EXIT_FAILURE)
         time.sleep(_POLL_SECONDS)
 
 

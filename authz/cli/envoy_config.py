@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.files import CONFIG, FILE, FOUND, load_or_exit, parse_or_exit
+from authz.cli.files import CONFIG, EXIT_FAILURE, FILE, load_or_exit, parse_or_exit
 from authz.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 
 
 def _complete_names(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
-    from authz.tooling.envoy_config.kinds import KINDS
+    from authz.tooling.envoy_config.finding_kinds import FINDING_KINDS
 
-    return [name for name in KINDS if name.startswith(incomplete)]
+    return [name for name in FINDING_KINDS if name.startswith(incomplete)]
 
 
 @click.command("envoy-config")
@@ -99,12 +99,14 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     from authz.config.address import is_host
     from authz.tooling.envoy_config import bootstrap as texts
     from authz.tooling.envoy_config.derive import derive, notes
-    from authz.tooling.envoy_config.forwarded_claims import CLAIMS
+    from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
     for name in kept:
-        if name.lower() not in CLAIMS:
-            raise click.BadParameter(f"{name!r}: only {', '.join(CLAIMS)} are removed", param_hint="--keep-header")
+        if name.lower() not in FORWARDED_HEADERS:
+            raise click.BadParameter(
+                f"{name!r}: only {', '.join(FORWARDED_HEADERS)} are removed", param_hint="--keep-header"
+            )
     if sidecar is not None and not is_host(sidecar):
         raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
     if not _PATH.fullmatch(receiver_path):
@@ -138,12 +140,12 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
 def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:
     """Print what was found, and return the exit code."""
     from authz.config.problems import suggest
-    from authz.tooling.envoy_config.kinds import KINDS, Level
+    from authz.tooling.envoy_config.finding_kinds import FINDING_KINDS, Level
     from authz.tooling.envoy_config.review import review
 
     for name in accepted:
-        if name not in KINDS:
-            hint = suggest(name, KINDS)
+        if name not in FINDING_KINDS:
+            hint = suggest(name, FINDING_KINDS)
             raise click.BadParameter(
                 f"no finding is named {name!r}{f'; {hint}' if hint else ''}", param_hint="--accept"
             )
@@ -155,4 +157,4 @@ def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_js
         for finding in found:
             say(f"{envoy_file}:{finding.line}: {finding}", "red" if finding.kind.level is Level.FINDING else "yellow")
         say(f"{envoy_file}: {f'findings: {findings}' if findings else 'ok'}, notes: {len(found) - findings}")
-    return FOUND if findings else 0
+    return EXIT_FAILURE if findings else 0

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import click
 
 from authz.cli.admin_client import find_admin
-from authz.cli.files import BAD_CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
+from authz.cli.files import EXIT_FAILURE, EXIT_USAGE, FILE, load_or_exit, read_bytes_or_exit
 from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
@@ -107,20 +107,20 @@ def explain(  # noqa: PLR0913 - one for each option
     else:
         for explanation in explanations:
             _print(explanation)
-    sys.exit(0 if all(explanation["decision"] != "deny" for explanation in explanations) else FOUND)
+    sys.exit(0 if all(explanation["decision"] != "deny" for explanation in explanations) else EXIT_FAILURE)
 
 
 def _answer(question: Question, file: Path, jwks: Path | None) -> dict[str, Any]:
     """Decide with the configuration file and the key set, or print the error and exit."""
-    from authz.tooling.explain.explanation import InputError, answer
+    from authz.tooling.explain.explanation import InputError, explain_question
 
     config = load_or_exit(file)
     try:
         with progress("deciding"):
-            return answer(question, config).document()
+            return explain_question(question, config).document()
     except InputError as error:
         say(f"{jwks}: {error}; give a JSON Web Key Set, such as the issuer's jwks_uri answers", err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
 
 
 def _ask_running(question: Question, file: Path | None, admin: str | None) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def _ask_running(question: Question, file: Path | None, admin: str | None) -> li
         return list(document["explanations"])
     except (OSError, ValueError, KeyError) as error:
         click.echo(f"no explanation from {port.url}: {error} (does it run, with admin.console.enabled?)", err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
 
 
 def _print(explanation: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # importing these would double the time of `authz health`
     from authz.config.model import Config
 
 # Exit codes, the same for every command; 0 is success.
-FOUND: Final = 1  # it ran, and the answer is no: denied, not ready, not reached, problems found
-BAD_CONFIG: Final = 2  # wrong arguments (click's own number), or files that cannot be used
+EXIT_FAILURE: Final = 1  # it ran, and the answer is no: denied, not ready, not reached, problems found
+EXIT_USAGE: Final = 2  # wrong arguments (click's own number), or files that cannot be used
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG: Final = click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
@@ -41,7 +41,7 @@ def read_or_exit(file: Path) -> tuple[Document, Config]:
         return document, validate(document)
     except ConfigError as error:
         click.echo(str(error), err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
 
 
 def parse_or_exit(file: Path) -> Document:
@@ -55,7 +55,7 @@ def parse_or_exit(file: Path) -> Document:
             raise ConfigError(str(file), document.problems)
     except ConfigError as error:
         click.echo(str(error), err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     return document
 
 
@@ -65,4 +65,4 @@ def read_bytes_or_exit(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         click.echo(f"{file}: cannot be read: {error.strerror}", err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)

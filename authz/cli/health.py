@@ -82,12 +82,12 @@ def health(  # one parameter for each option
                 channels[new] = open_.enter_context(_open(new, ca_file, cert_file, key_file, server_name))
             return _sum_up([_ask(one, channels[one]) for one in workers])
 
-        found, said = ask_all()
-        while found is not _Health.SERVING and time.monotonic() < deadline:
+        status, text = ask_all()
+        while status is not _Health.SERVING and time.monotonic() < deadline:
             time.sleep(_POLL)
-            found, said = ask_all()
-    click.echo(said, err=found is not _Health.SERVING)
-    sys.exit(found)
+            status, text = ask_all()
+    click.echo(text, err=status is not _Health.SERVING)
+    sys.exit(status)
 
 
 def _find_workers(file: Path, *, tls: bool) -> list[str]:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import click
 
 from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, AdminPort, find_admin
-from authz.cli.files import FOUND
+from authz.cli.files import EXIT_FAILURE
 from authz.cli.terminal import console, printable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def keys(*, file: Path | None, admin: str | None, issuer: str | None, own: bool,
         document = dict(port.read("GET", "/signing")) if own else _fetch(port)
     except (OSError, ValueError) as error:
         click.echo(f"no keys from {port.url}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     elif own:
@@ -84,7 +84,7 @@ def _since(instant: float | None) -> str:
 
 
 def _refresh(admin: AdminPort, issuer: str | None) -> None:
-    """Have keys fetched, and wait until that has ended, at most for so long as a fetch may take by default.
+    """Request a fetch of the keys, and wait until it has ended, at most for the default timeout of a fetch.
 
     Raises OSError, ValueError.
     """

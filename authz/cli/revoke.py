@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, AdminPort, find_admin
-from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_bytes_or_exit
+from authz.cli.files import EXIT_FAILURE, EXIT_USAGE, FILE, read_bytes_or_exit
 from authz.cli.terminal import printable
 
 _PATH: Final = "/revocations"
@@ -105,7 +105,7 @@ def revoke(  # noqa: PLR0913 - options
     except (OSError, ValueError) as error:
         what = "unknown" if show else "not taken back" if undo else "not revoked"
         click.echo(f"{what} at {port.url}: {error} (is --admin the sidecar's admin.listen?)", err=True)
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
     if show:
         _print(describe_found(entries, [found for answer in answers for found in answer["revoked"]]))
         return
@@ -118,7 +118,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _report(answers: list[dict[str, Any]], entries: int, *, undo: bool) -> None:
-    """Say what came of a command; exit if other replicas do not know yet."""
+    """Print the result of a command; exit if other replicas do not know it yet."""
     unshared = next((answer["unshared"] for answer in answers if "unshared" in answer), None)
     if unshared is not None:
         done = "taken back" if undo else "revoked"
@@ -132,7 +132,7 @@ def _report(answers: list[dict[str, Any]], entries: int, *, undo: bool) -> None:
     for number in answers[-1].get("silent_workers", []):
         click.echo(f"worker {number} did not answer: it reads the entries within a second")
     if unshared is not None:
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
 
 
 def _send(port: AdminPort, method: str, path: str, body: bytes | None) -> dict[str, Any]:
@@ -179,11 +179,11 @@ def _read_list(file: Path) -> list[Any]:
         read = parse_revocation_list(data, max_entries=1_000_000)
     except ValueError as error:
         click.echo(f"{file}: {error}", err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     for place, why in read.errors:
         click.echo(f"{file}: entry {place}: {why}", err=True)
     if read.errors:
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     content = json.loads(data)
     listed: list[Any] = content["revoked"] if isinstance(content, dict) else content
     return listed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.files import BAD_CONFIG
+from authz.cli.files import EXIT_USAGE
 from authz.config import plain
 from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from authz.runtime.fork_server import ForkServer, Request
     from authz.runtime.handover import Source
     from authz.runtime.loaded import Loaded
-    from authz.runtime.process import Bound
+    from authz.runtime.process import ConnectedChild
 
 _CANNOT_START: Final = 3  # exit code
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)  # a worker may start while the file is gone
@@ -64,7 +64,7 @@ _WHILE_CHECKING: Final = (
     "authz.feeds.transmitters",
     "authz.telemetry.report",
 )
-_AT_LAST: Final = ("authz.envoy.transport.cygrpc", "authz.runtime.app", "authz.telemetry.logs")
+_AFTER_CHECKING: Final = ("authz.envoy.transport.cygrpc", "authz.runtime.app", "authz.telemetry.logs")
 _POLL: Final = 0.1  # seconds between two checks whether the drain has ended
 
 
@@ -80,7 +80,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """What was *loaded* from *source*, and the *watch* that began before the file was read."""
+    """The configuration *loaded* from *source*, and the *watch* that began before the file was read."""
 
     file: Path
     watch: FileWatch
@@ -112,11 +112,11 @@ def serve(guard: StartGuard | None, *, file: Path) -> None:
 
 
 def fork_workers() -> None:
-    """Be the process that workers are forked from, until the supervisor ends."""
+    """Run as the process that workers are forked from, until the supervisor ends."""
     from authz.runtime.fork_server import serve_requests
 
     _import_all(_WHILE_CHECKING)
-    serve_requests(lambda: _import_all(_AT_LAST), _run_forked)
+    serve_requests(lambda: _import_all(_AFTER_CHECKING), _run_forked)
 
 
 def _run_forked(request: Request, handover: int) -> int:
@@ -132,7 +132,7 @@ def _run_forked(request: Request, handover: int) -> int:
 
 
 def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
-    start = _load_given(file, worker) if worker is not None else _load_or_exit(file, guard)
+    start = _load_handover(file, worker) if worker is not None else _load_or_exit(file, guard)
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 
@@ -153,15 +153,15 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     sys.exit(status)
 
 
-def _load_given(file: Path, worker: Worker) -> _Start:
+def _load_handover(file: Path, worker: Worker) -> _Start:
     """Load what the supervisor passed to *worker*, or print the error and exit."""
     from authz.files.watch import FileWatch
     from authz.runtime.handover import Handover
     from authz.runtime.loaded import CheckFailedError
 
     try:
-        given = Handover.from_descriptor(worker.handover)
-        return _Start(file, FileWatch(file, known=given.source.stamp), given.source, given.load())
+        handover = Handover.from_descriptor(worker.handover)
+        return _Start(file, FileWatch(file, known=handover.source.stamp), handover.source, handover.load())
     except (CheckFailedError, OSError) as error:
         sys.exit(_explain(error))
 
@@ -179,19 +179,19 @@ def _load_or_exit(file: Path, guard: StartGuard) -> _Start:
 
     try:
         watch = FileWatch(file)  # before the file is read: any later replacement is a change
-        early = _Preparation()
-        source = Source.read(file, watch, child=child, meanwhile=early.begin)
-        return _Start(file, watch, source, source.load(), early.fork_server)
+        preparation = _Preparation()
+        source = Source.read(file, watch, child=child, meanwhile=preparation.begin)
+        return _Start(file, watch, source, source.load(), preparation.fork_server)
     except ConfigError as error:
         click.echo(str(error), err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     except (CheckFailedError, OSError) as error:
         sys.exit(_explain(error))
 
 
-def _fork_check(file: Path, guard: StartGuard) -> Bound:
+def _fork_check(file: Path, guard: StartGuard) -> ConnectedChild:
     """Start the child that checks *file*, with what it and this process both need imported once. Raises OSError."""
-    from authz.runtime.process import fork_bound
+    from authz.runtime.process import fork_child
 
     def check() -> None:
         plain.choose(plain.Form.CHECKED)
@@ -201,17 +201,17 @@ def _fork_check(file: Path, guard: StartGuard) -> Bound:
 
     _import_all(_BEFORE_CHECKING)
     with guard.paused():
-        return fork_bound(check)
+        return fork_child(check)
 
 
 @dataclass(slots=True)
 class _Preparation:
-    """What can be done while a child checks the configuration. gRPC has to wait for its result."""
+    """The work of this process while a child checks the configuration. gRPC has to wait for its result."""
 
     fork_server: ForkServer | None = None
 
     def begin(self, text: str) -> None:
-        """Import most of what serves, or start what does so for several workers, if *text* looks like these."""
+        """Import most modules that serve; or, if *text* seems to configure several workers, start their fork server."""
         if not SEVERAL_WORKERS.search(text):
             _import_all(_WHILE_CHECKING)
             return

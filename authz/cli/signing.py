@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import click
 
 from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, find_admin
-from authz.cli.files import BAD_CONFIG, FOUND
+from authz.cli.files import EXIT_FAILURE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from authz.signing.state import SigningState
@@ -96,7 +96,7 @@ def withdraw(kid: str, *, file: Path | None, admin: str | None, state: Path | No
         _change(state, lambda known: withdraw_key(known, kid, algorithm=algorithm, ahead=seconds, now=time.time()))
     except KeyError:
         click.echo(f"{state}: no key {kid}", err=True)
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
 
 
 def _post(file: Path | None, admin: str | None, target: str) -> None:
@@ -108,11 +108,11 @@ def _post(file: Path | None, admin: str | None, target: str) -> None:
         click.echo(
             f"no answer from {port.url}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True
         )
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
     done = status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}
     click.echo(body.decode("utf-8", "replace").strip(), err=not done)
     if not done:
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)
 
 
 def _change(path: Path, change: Callable[[SigningState], SigningState]) -> None:
@@ -123,7 +123,7 @@ def _change(path: Path, change: Callable[[SigningState], SigningState]) -> None:
         state = FileStore(path).change(change)
     except StateError as error:
         click.echo(str(error), err=True)
-        sys.exit(BAD_CONFIG)
+        sys.exit(EXIT_USAGE)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--algorithm") from None
     for key in state.ring.keys:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import click
 
 from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, find_admin
-from authz.cli.files import FOUND
+from authz.cli.files import EXIT_FAILURE
 from authz.cli.terminal import say
 
 _POLL_SECONDS: Final = 0.5  # between two requests
@@ -70,4 +70,4 @@ def tail(*, file: Path | None, admin: str | None, kept: bool, as_json: bool, **w
         sys.exit(0)
     except (OSError, ValueError, KeyError) as error:
         click.echo(f"no decisions from {port.url}: {error} (does it run, with admin.console.enabled?)", err=True)
-        sys.exit(FOUND)
+        sys.exit(EXIT_FAILURE)

@@ -174,13 +174,13 @@ def _build_claim(name: str, section: TokenClaim, aliases: frozenset[str]) -> Min
 
 
 def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
-    """Return what opaque tokens begin with, and who is asked about them; the longest beginning is first."""
-    asked = (
+    """Return the prefixes of opaque tokens and the issuers that introspect them, the longest prefix first."""
+    prefixes = (
         (section.introspection.token_prefix, section.issuer)
         for section in config.issuers.values()
         if section.introspection is not None and section.introspection.kind is IntrospectionKind.RFC7662
     )
-    return tuple(sorted(asked, key=lambda pair: len(pair[0]), reverse=True))
+    return tuple(sorted(prefixes, key=lambda pair: len(pair[0]), reverse=True))
 
 
 def build_rules(config: model.Config) -> list[Rule]:
@@ -248,11 +248,15 @@ def _build_pdp(name: str, section: PdpSection, credentials: frozenset[str]) -> P
     )
 
 
-def _build_external(asked: PdpQuestion | None, pdps: Mapping[str, Pdp]) -> ExternalDecision | None:
-    if asked is None:
+def _build_external(question: PdpQuestion | None, pdps: Mapping[str, Pdp]) -> ExternalDecision | None:
+    if question is None:
         return None
     return ExternalDecision(
-        pdps[asked.name], asked.subject.entity, asked.action.action, asked.resource.entity, asked.context_template
+        pdps[question.name],
+        question.subject.entity,
+        question.action.action,
+        question.resource.entity,
+        question.context_template,
     )
 
 
@@ -283,16 +287,16 @@ def _reads_risk(section: Require) -> bool:
 def _build_risk(section: Require) -> RiskRequirement | None:
     if not _reads_risk(section):
         return None
-    wanted, read = section.risk or RequireRisk(), set(find_risk(section.when or ""))
-    step_up = wanted.step_up
+    required, read = section.risk or RequireRisk(), set(find_risk(section.when or ""))
+    step_up = required.step_up
     return RiskRequirement(
-        max_failures_1m=wanted.max_failures_1m,
-        max_failures_1h=wanted.max_failures_1h,
-        max_subject_failures_1m=wanted.max_subject_failures_1m,
-        max_subject_failures_1h=wanted.max_subject_failures_1h,
-        known_network=wanted.known_network,
-        max_score=wanted.max_score,
-        levels=wanted.levels or (),
+        max_failures_1m=required.max_failures_1m,
+        max_failures_1h=required.max_failures_1h,
+        max_subject_failures_1m=required.max_subject_failures_1m,
+        max_subject_failures_1h=required.max_subject_failures_1h,
+        known_network=required.known_network,
+        max_score=required.max_score,
+        levels=required.levels or (),
         asks_engine=asks_engine(section),
         step_up=None
         if step_up is None

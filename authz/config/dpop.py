@@ -1,4 +1,4 @@
-"""How proofs of possession are checked, wherever an issuer's tokens may be bound to a key (DPoP, RFC 9449)."""
+"""How proofs of possession are checked, if an issuer's tokens may be bound to a key (DPoP, RFC 9449)."""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ class BaseModel:
     _fields: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        own = (name for name, kind in vars(cls).get("__annotations__", {}).items() if not _is_of_class(name, kind))
+        own = (
+            name for name, kind in vars(cls).get("__annotations__", {}).items() if not _is_class_attribute(name, kind)
+        )
         cls._fields = tuple(dict.fromkeys((*cls._fields, *own)))
 
     def __init__(self, **given: object) -> None:
@@ -115,7 +117,7 @@ class BaseModel:
         return tuple(getattr(self, name) for name in self._fields)
 
 
-def _is_of_class(name: str, annotation: object) -> bool:
+def _is_class_attribute(name: str, annotation: object) -> bool:
     return name.startswith("_") or str(annotation).startswith("ClassVar")
 
 

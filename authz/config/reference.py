@@ -120,7 +120,7 @@ class _Reference:
             if (same := shown.setdefault(id(section.schema), section)) is not section:
                 parts.append(f"As [{same.title}]({same.anchor}).\n")
                 continue
-            if _waits(section.path):
+            if _needs_restart(section.path):
                 parts.append(f"{_RESTART}\n")
             lines = groupby(self._lines(section), key=lambda line: line.meaning)
             keys = ((meaning, ", ".join(line.key for line in alike)) for meaning, alike in lines)
@@ -150,7 +150,7 @@ class _Reference:
         if key in section.schema.get("required", ()):
             notes.insert(0, f"needed in {before.rstrip('.')}" if before else "**required**")
         example = f": {text}" if text else ""
-        restart = _waits(path) and not _waits(section.path) and not self._is_section(node)
+        restart = _needs_restart(path) and not _needs_restart(section.path) and not self._is_section(node)
         meaning = " ".join([self._meaning(node), *_marks(path, restart=restart)])
         below = self._section_below(path)
         name = f"`{before}{key}{example}`" if below is None else f"[`{before}{key}`]({below.anchor})"
@@ -174,7 +174,7 @@ class _Reference:
         first = self._long.setdefault(value, path) if len(value) > _MAX_REPEATED else path
         if first == path:
             return value
-        section = next(each for each in self._sections if each.path == first[:-1])
+        section = next(section for section in self._sections if section.path == first[:-1])
         return f"as in [{section.title}]({section.anchor})"
 
     def _list_shared(self, section: _Section) -> Iterator[str]:
@@ -267,7 +267,7 @@ def _resolve(node: Schema, schema: Schema) -> Schema:
     return definition
 
 
-def _waits(path: Path) -> bool:
+def _needs_restart(path: Path) -> bool:
     """Return whether a change of *path*, or of a section above, takes effect at the next start only."""
     return not {".".join(path[:length]) for length in range(1, len(path) + 1)}.isdisjoint(RESTART_REQUIRED)
 

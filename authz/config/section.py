@@ -67,7 +67,7 @@ class Access(Enum):
     LOOSENED = auto()  # allows more while it is set, or has the value `loose`
     KEYS = auto()  # each signing key allows more
     TYPES = auto()  # each token type allows more
-    HEADER = auto()  # one header, of which the same is true
+    HEADER = auto()  # one header, with the same effect as HEADERS
     HEADERS = auto()  # a header that is no longer listed reaches the upstream as the client sent it
     DENYLISTS = auto()  # each entry of the map may allow less
     DOCUMENT = auto()  # a document that the sidecar serves to any client

@@ -74,8 +74,8 @@ class Rotation(Section):
     """Keeps keys in shared_state, encrypted by this (32 octets or more)."""
 
     @property
-    def where(self) -> tuple[str | None, bool, str | None]:
-        """What says where the keys are kept."""
+    def storage(self) -> tuple[str | None, bool, str | None]:
+        """The settings that say where the keys are stored."""
         return self.state_file, self.follow, self.shared_secret_file
 
     @property

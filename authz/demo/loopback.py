@@ -59,7 +59,8 @@ class RawResponse:
     pieces: Iterable[bytes]
 
 
-Answer = Callable[[Request], Response | RawResponse]
+Responder = Callable[[Request], Response | RawResponse]
+"""Returns the response to a request."""
 
 
 def json_response(document: object, *, status: int = 200, headers: tuple[Header, ...] = ()) -> Response:
@@ -75,7 +76,7 @@ class LoopbackServer:
     open connections too: a peer that keeps one alive must see that the server is gone.
     """
 
-    def __init__(self, answer: Answer, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, answer: Responder, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._server = _Server(("127.0.0.1", port), _handler(answer), tls=tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.port: int = self._server.server_address[1]
@@ -149,7 +150,7 @@ def _hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _handler(answer: Answer) -> type[BaseRequestHandler]:
+def _handler(answer: Responder) -> type[BaseRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

@@ -9,16 +9,16 @@ from typing import Final
 from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
 from authz.config.model import Config
-from authz.feeds.exchange import CacheTtl, ExchangeSource
+from authz.feeds.exchange import ExchangeSource, ExchangeTtl
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.issuer_client import make_issuer_auth, make_issuer_endpoint, make_issuer_poster
 
-MAX_ANSWER_BYTES: Final = 65_536
+MAX_RESPONSE_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeServer:
-    """An issuer that exchanges tokens, and the *settings* of that."""
+    """An issuer that exchanges tokens, and the *settings* of the exchange."""
 
     issuer: Issuer
     settings: Exchange
@@ -31,17 +31,17 @@ def exchange_servers(config: Config) -> Mapping[str, ExchangeServer]:
 
 
 def make_exchange(issuer: Issuer, exchange: Exchange, *, resolve: Resolve = resolve) -> ExchangeSource:
-    """Return what exchanges tokens at *issuer*."""
+    """Return the source that exchanges tokens at *issuer*."""
     return ExchangeSource(
         make_issuer_poster(
             issuer,
             exchange.url,
             timeout=exchange.timeout.total_seconds(),
-            max_bytes=MAX_ANSWER_BYTES,
+            max_bytes=MAX_RESPONSE_BYTES,
             resolve=resolve,
         ),
         make_issuer_endpoint(issuer, exchange.url, member="token_endpoint", resolve=resolve),
         make_issuer_auth(exchange.client, issuer),
         token_type=exchange.token_type,
-        ttl=CacheTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
+        ttl=ExchangeTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
     )

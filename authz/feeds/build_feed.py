@@ -105,10 +105,10 @@ def make_source(
             monotonic=monotonic,
             now=now,
         )
-    discovered, fetch_one = section.discovery_url or discovery_url(section.discovery_base), make_one().get
+    discovery, fetch_one = section.discovery_url or discovery_url(section.discovery_base), make_one().get
     return DiscoverySource(
-        fetch_one if metadata is None else partial(_fetch_first, fetch_one, {metadata: discovered}),
-        metadata or discovered,
+        fetch_one if metadata is None else partial(_fetch_with_fallback, fetch_one, {metadata: discovery}),
+        metadata or discovery,
         reader,
         issuer=section.issuer,
         times=DiscoveryTimes(
@@ -120,23 +120,23 @@ def make_source(
     )
 
 
-def _fetch_first(
+def _fetch_with_fallback(
     fetch: Callable[[str, Mapping[str, str]], Response],
-    instead: Mapping[str, str],
+    fallbacks: Mapping[str, str],
     url: str,
     headers: Mapping[str, str],
 ) -> Response:
-    """Fetch *url*, or what *instead* names if the server has no such document. Raises RefreshError."""
+    """Fetch *url*, or its URL in *fallbacks* if the server has no such document. Raises RefreshError."""
     try:
         return fetch(url, headers)
     except RefreshError as error:
-        if url not in instead or error.result is not Refresh.STATUS:
+        if url not in fallbacks or error.result is not Refresh.STATUS:
             raise
-        return fetch(instead[url], headers)
+        return fetch(fallbacks[url], headers)
 
 
 def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer:
-    """Return what connects to the servers of one issuer."""
+    """Return the dialer for the servers of one issuer."""
     fetch = section.fetch
     return Dialer(
         trust=_make_trust(section),
@@ -147,7 +147,7 @@ def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer
 
 
 def make_fetcher(section: IssuerSection, dialer: Dialer, *, now: Callable[[], float] = time.time) -> Fetcher:
-    """Return what fetches the documents of one issuer."""
+    """Return the fetcher for the documents of one issuer."""
     fetch = section.fetch
     return Fetcher(
         dialer,

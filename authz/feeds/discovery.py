@@ -1,4 +1,4 @@
-"""OpenID Connect Discovery 1.0, and that of Shared Signals: find the URL of an issuer's keys."""
+"""OpenID Connect Discovery 1.0, and the metadata of Shared Signals: find the URL of an issuer's keys."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from authz.core.issuer_document import parse_document
 from authz.core.strictjson import MAX_CONTAINERS
 from authz.telemetry.redaction import printable
 
-_WELL_KNOWN = "/.well-known/openid-configuration"
-_OF_TRANSMITTERS = "/.well-known/ssf-configuration"
+_OIDC_WELL_KNOWN = "/.well-known/openid-configuration"
+_SSF_WELL_KNOWN = "/.well-known/ssf-configuration"
 
 
 def discovery_url(issuer: str) -> str:
     """Return the URL of the issuer's discovery document (section 4.1), without the issuer's trailing slash."""
-    return issuer.removesuffix("/") + _WELL_KNOWN
+    return issuer.removesuffix("/") + _OIDC_WELL_KNOWN
 
 
 def transmitter_url(issuer: str) -> str:
     """Return the URL of a transmitter's metadata (SSF 1.0 section 7.2): before the path of the issuer."""
     parts = urlsplit(issuer)
-    return urlunsplit((parts.scheme, parts.netloc, _OF_TRANSMITTERS + parts.path.removesuffix("/"), "", ""))
+    return urlunsplit((parts.scheme, parts.netloc, _SSF_WELL_KNOWN + parts.path.removesuffix("/"), "", ""))
 
 
 def read_jwks_uri(document: bytes, *, issuer: str) -> str:
@@ -32,11 +32,11 @@ def read_jwks_uri(document: bytes, *, issuer: str) -> str:
 
 
 def read_url(name: str, document: bytes, *, issuer: str) -> str:
-    """Return the URL that is called *name* in a discovery document that speaks for *issuer*. Raises ValueError."""
+    """Return the URL that is the member *name* of a discovery document of *issuer*. Raises ValueError."""
     members = parse_document(document, max_containers=MAX_CONTAINERS)
-    named = members.get("issuer")
-    if named != issuer:
-        raise ValueError(f"the discovery document is of issuer {printable(str(named))}, not {issuer}")
+    found = members.get("issuer")
+    if found != issuer:
+        raise ValueError(f"the discovery document is of issuer {printable(str(found))}, not {issuer}")
     uri = members.get(name)
     if not isinstance(uri, str):
         raise ValueError(f"the discovery document has no {name}")  # noqa: TRY004 - bad data

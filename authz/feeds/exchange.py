@@ -1,9 +1,9 @@
 """A client of token exchange (RFC 8693), at the token endpoint of an issuer.
 
 Rules of this file:
-1. What was asked for is all that is accepted: `issued_token_type` is the one that was asked for, `token_type` is
-   Bearer, and a JWT names every audience in `aud`. Keycloak ignores `resource` without a word, and answers with an ID
-   token in `access_token` if it was asked for one, which `token_type: N_A` shows.
+1. Only what was requested is accepted: `issued_token_type` is the requested one, `token_type` is Bearer, and the `aud`
+   of a JWT contains every requested audience. Keycloak ignores `resource` silently, and returns an ID token in
+   `access_token` if one is requested, with `token_type: N_A`.
 2. If the caller's token is the cause, the result is a fact, "refused". If our credentials, the server or the network
    are the cause, the result is a failure: the client gets a retryable status, without the cause.
 3. A caller who can choose a token must not open the circuit breaker: what may be the token's fault does not count.
@@ -54,7 +54,7 @@ _CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "uns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheTtl:
+class ExchangeTtl:
     """How long answers are cached, in seconds: tokens at most, and refusals."""
 
     token: float
@@ -71,7 +71,7 @@ class ExchangeSource:
         auth: ClientAuth,
         *,
         token_type: TokenType,
-        ttl: CacheTtl,
+        ttl: ExchangeTtl,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,32 +83,32 @@ class ExchangeSource:
 
     def __call__(self, need: Need) -> Fact:
         """Exchange the token in *need*. Raises SourceError."""
-        asked = read_request(need.payload)
+        request = read_request(need.sent)
         try:
-            response = self._client.post(self._write(asked), accept="application/json")
+            response = self._client.post(self._write(request), accept="application/json")
         except SourceError as error:
-            raise self._health.excuse(error) from error
+            raise self._health.classify(error) from error
         if response.status != 200:
             return self._read_refusal(response)
-        fact = self._read(response, asked)
-        self._health.note()
+        fact = self._read(response, request)
+        self._health.record_success()
         return fact
 
     def close(self) -> None:
         """Close the idle connections."""
         self._client.close()
 
-    def _write(self, asked: ExchangeRequest) -> list[tuple[str, str]]:
+    def _write(self, request: ExchangeRequest) -> list[tuple[str, str]]:
         return [
             ("grant_type", GRANT_TYPE),
-            ("subject_token", asked.subject),
+            ("subject_token", request.subject),
             ("subject_token_type", TokenType.ACCESS_TOKEN.urn),
             ("requested_token_type", self._token_type.urn),
-            *(("audience", audience) for audience in asked.audiences),
-            *((("scope", asked.scope),) if asked.scope else ()),
+            *(("audience", audience) for audience in request.audiences),
+            *((("scope", request.scope),) if request.scope else ()),
         ]
 
-    def _read(self, response: Response, asked: ExchangeRequest) -> Fact:
+    def _read(self, response: Response, request: ExchangeRequest) -> Fact:
         members = self._parse(response)
         text = members.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
@@ -120,7 +120,7 @@ class ExchangeSource:
         claims = _read_claims(text)
         if claims is None and self._token_type is TokenType.JWT:
             raise self._unexpected("access_token is not a JWT")
-        if claims is not None and not set(asked.audiences) <= _audiences(claims):
+        if claims is not None and not set(request.audiences) <= _audiences(claims):
             raise self._unexpected("its aud has not every audience that was asked for")
         expires = self._find_expiry(members, claims or {})
         now = self._now()
@@ -131,8 +131,8 @@ class ExchangeSource:
 
     def _find_expiry(self, members: Mapping[str, object], claims: Mapping[str, object]) -> float | None:
         """Return the earlier of `expires_in` and `exp`, in Unix time; None if there is neither."""
-        lives, ends = _read_seconds(members.get("expires_in")), _read_seconds(claims.get("exp"))
-        known = [each for each in (None if lives is None else self._now() + lives, ends) if each is not None]
+        lifetime, exp = _read_seconds(members.get("expires_in")), _read_seconds(claims.get("exp"))
+        known = [end for end in (None if lifetime is None else self._now() + lifetime, exp) if end is not None]
         if known and min(known) <= self._now():
             raise self._unexpected("the token has ended already")
         return min(known, default=None)
@@ -140,7 +140,7 @@ class ExchangeSource:
     def _unexpected(self, why: str) -> SourceError:
         """Return the failure that counts for the circuit breaker only if no other response was good lately (rule 3)."""
         return SourceError(
-            "unreadable", f"the answer is not what was asked for: {why}", counts=not self._health.is_good
+            "unreadable", f"the answer is not what was asked for: {why}", counts=not self._health.is_healthy
         )
 
     def _read_refusal(self, response: Response) -> Fact:
@@ -156,11 +156,11 @@ class ExchangeSource:
             raise SourceError("unauthorized", text)
         if status in {400, 403}:
             # Keycloak answers access_denied if the token does not name our client as an audience.
-            if self._health.is_good:
+            if self._health.is_healthy:
                 return self._refuse(shown, invalid=error not in CLIENT_ERRORS)
             raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False)
-        about_this = status in CRASH_STATUSES and self._health.is_good
-        raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
+        by_token = status in CRASH_STATUSES and self._health.is_healthy
+        raise SourceError(Refresh.STATUS.value, shown, counts=not by_token)
 
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:
         return Fact(ExchangeRefused(shown, invalid), self._ttl.refused, 0, "refused", negative=True)

@@ -33,7 +33,7 @@ from authz.feeds.build_exchange import ExchangeServer, exchange_servers, make_ex
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource, IntrospectionTtl
 from authz.feeds.issuer_client import make_issuer_auth, make_issuer_endpoint, make_issuer_poster
 from authz.feeds.json_service import bounds_of
 from authz.feeds.pdp import make_pdp
@@ -54,7 +54,7 @@ class _Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _SourceConfig:
-    """A source in the configuration: all *settings* that its answers depend on, its bounds, and a factory."""
+    """A source in the configuration: all *settings* that its answers depend on, its *bounds*, and *make*, a factory."""
 
     settings: object
     bounds: Bounds
@@ -90,7 +90,7 @@ class FactLanes:
         self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
 
     def by_kind(self) -> dict[str, LanesBySource]:
-        """Return what answers each kind of need; it follows the configuration."""
+        """Return the lane of each kind of need; it follows the configuration."""
         return {kind: LanesBySource(partial(self._lanes_of, kind), max_waiting=self._max_waiting) for kind in _SOURCES}
 
     def reconfigure(self, config: Config) -> None:
@@ -120,7 +120,7 @@ class FactLanes:
 
     def _use(self, running: Mapping[str, _LanesByName]) -> None:
         before, self._running = self._running, running
-        self._lanes = {kind: {name: each.lane for name, each in named.items()} for kind, named in running.items()}
+        self._lanes = {kind: {name: lane.lane for name, lane in named.items()} for kind, named in running.items()}
         for kind, named in before.items():
             for name, old in named.items():
                 if running[kind].get(name) is not old:
@@ -178,15 +178,15 @@ _SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callab
     RISK: (lambda config: {} if config.risk is None else {ENGINE: config.risk}, _configure_risk),
     EXCHANGED: (exchange_servers, _configure_exchange),
 }
-"""The sources of a configuration by the kind of need: their sections by name, and what each is made of."""
+"""By kind of need: the function that returns the sections of a configuration by name, and the one that reads each."""
 
 
 def make_introspection(
     issuer: IssuerSection, *, auth: ClientAuth | None = None, resolve: Resolve = resolve
 ) -> IntrospectionSource | TokenReviewSource:
-    """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
+    """Return the source that introspects tokens at *issuer*; *auth* replaces the configured client authentication."""
     section = _introspection(issuer)
-    ttl = CacheTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
+    ttl = IntrospectionTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
     if section.kind is IntrospectionKind.TOKEN_REVIEW:
         return TokenReviewSource(
             make_poster(issuer, resolve=resolve),
@@ -205,7 +205,7 @@ def make_introspection(
 
 
 def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
-    """Return what posts to the servers of *issuer*: those whose URLs the configuration names."""
+    """Return a poster to the servers of *issuer* whose URLs are configured."""
     section = _introspection(issuer)
     return make_issuer_poster(
         issuer, section.url, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes, resolve=resolve
@@ -213,7 +213,7 @@ def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
 
 
 def make_auth(issuer: IssuerSection) -> ClientAuth:
-    """Return what proves to *issuer* who asks."""
+    """Return our client authentication at *issuer*."""
     return make_issuer_auth(_introspection(issuer).client, issuer)
 
 
@@ -226,5 +226,5 @@ def _introspection(issuer: IssuerSection) -> Introspection:
 def _decisive_settings(issuer: IssuerSection) -> object:
     """Return all settings that decide the answers."""
     review = issuer.introspection is not None and issuer.introspection.kind is IntrospectionKind.TOKEN_REVIEW
-    where = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
-    return where, issuer.introspection, issuer.fetch, issuer.insecure
+    trust = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
+    return trust, issuer.introspection, issuer.fetch, issuer.insecure

@@ -28,7 +28,7 @@ from authz.config.signing import SigningKey
 from authz.core.keys import KeySet
 from authz.feeds.build_feed import make_reader
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
+from authz.feeds.http.client_auth import BearerTokenFile, ClientSecretBasicFile, PrivateKeyJwt
 from authz.feeds.http.credentials import read_basic_credentials, read_password, read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.revocation_lists import ListSource, as_fetch, make_list_source
@@ -175,8 +175,8 @@ def _read_nothing() -> None:
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
     read: dict[str, Callable[[str], object]] = {
-        "secret_file": lambda file: SecretFile("", file).credentials(),
-        "private_key_file": lambda file: PrivateKey("", file, "", client.key_id, client.algorithm).credentials(),
+        "secret_file": lambda file: ClientSecretBasicFile("", file).credentials(),
+        "private_key_file": lambda file: PrivateKeyJwt("", file, "", client.key_id, client.algorithm).credentials(),
         "bearer_token_file": lambda file: BearerTokenFile(file).credentials(),
     }
     for key, reader in read.items():

@@ -1,10 +1,10 @@
-"""Who is the cause of a failure: a service that is asked, or the question, in which clients have a part.
+"""Decides whether a failure is caused by a service, or by the request to it, which clients can influence.
 
 Rules of this file:
-1. A service that answered well in the last HEALTHY_SECONDS is not the cause of a response that is no answer: that
-   opens no circuit breaker, or one client would leave all others without answers.
-2. A service is absent only if it cannot be reached, or does not answer in time. An error in response to a question is
-   no absence: where absence is tolerated, clients would otherwise write questions that fail.
+1. A service is healthy for HEALTHY_SECONDS after a valid response. An invalid response of a healthy service does not
+   count for the circuit breaker: otherwise one client could make the service unavailable for all others.
+2. A service is absent only if it cannot be reached, or does not respond in time. An error response is no absence: if
+   absence is tolerated, clients could otherwise send requests that make the service respond with an error.
 """
 
 from __future__ import annotations
@@ -20,62 +20,62 @@ from authz.telemetry.keys import Refresh
 
 HEALTHY_SECONDS: Final = 300.0
 REFUSED_STATUSES: Final = frozenset({400, 413, 414, 422, 431})
-"""By which a service says that it does not take a question."""
+"""The statuses by which a service refuses one request."""
 
-_ABSENT_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy before it, or while it starts
+_ABSENT_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy in front of it, or while it starts
 _ABSENT: Final = frozenset(
     {Refresh.MISCONFIGURED, Refresh.TIMEOUT, Refresh.TLS, Refresh.UNREACHABLE, Refresh.UNTRUSTED}
 )
 
-_BY_THE_QUESTION: Final = frozenset({"unreadable", Refresh.TOO_LARGE.value})
+_POSSIBLY_THE_REQUEST: Final = frozenset({"unreadable", Refresh.TOO_LARGE.value})
 
 
-def name_result(error: RefreshError) -> str:
-    """Return the result for metrics: a server whose response cannot be read was reached, and did answer."""
+def result_of(error: RefreshError) -> str:
+    """Return the result for metrics: "unreadable" if the server was reached, and its response is invalid HTTP."""
     cause = error.__cause__
     answered = isinstance(cause, MalformedResponse) and not isinstance(cause, NotHttp)
     return "unreadable" if answered else error.result.value
 
 
 class Health:
-    """Remembers when one service last answered well. *monotonic* is a clock in seconds."""
+    """Remembers when one service last sent a valid response. *monotonic* is a clock in seconds."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic: Final = monotonic
         self._until = 0.0
 
     @property
-    def is_good(self) -> bool:
-        """Whether it answered well lately."""
+    def is_healthy(self) -> bool:
+        """Whether it sent a valid response in the last HEALTHY_SECONDS."""
         return self._monotonic() < self._until
 
-    def note(self) -> None:
-        """Note a good answer."""
+    def record_success(self) -> None:
+        """Record a valid response."""
         self._until = self._monotonic() + HEALTHY_SECONDS
 
-    def fail_without_response(self, error: RefreshError) -> SourceError:
-        """Return the failure to get a response that can be read."""
-        result = name_result(error)
+    def no_response_error(self, error: RefreshError) -> SourceError:
+        """Return the failure if there is no readable response, because of *error*."""
+        result = result_of(error)
         absent = result in _ABSENT
         why = str(error).removeprefix("fetch.")
-        return SourceError(result, why, counts=absent or not self.is_good, absent=absent)
+        return SourceError(result, why, counts=absent or not self.is_healthy, absent=absent)
 
-    def fail_by_status(self, status: int, shown: str) -> SourceError:
-        """Return the failure that a *status* other than 200 means; *shown* is for the operator."""
+    def status_error(self, status: int, shown: str) -> SourceError:
+        """Return the failure for a *status* other than 200; *shown* is for the operator."""
         if status in REFUSED_STATUSES:
-            result = "refused" if self.is_good else "bad_request"  # this question, or perhaps all that we ask
+            result = "refused" if self.is_healthy else "bad_request"  # this request, or perhaps all of ours
             return SourceError(result, f"{shown}: it does not take this question", counts=False)
         if status in {401, 403}:
             return SourceError("unauthorized", f"{shown}: it rejects our credentials")
-        counts = not (status == 500 and self.is_good)
+        counts = not (status == 500 and self.is_healthy)
         return SourceError(Refresh.STATUS.value, shown, counts=counts, absent=status in _ABSENT_STATUSES)
 
-    def fail_by_content(self, why: str) -> SourceError:
-        """Return the failure that a response with status 200 is no answer."""
-        return SourceError("unreadable", why, counts=not self.is_good)
+    def content_error(self, why: str) -> SourceError:
+        """Return the failure for an invalid response with status 200."""
+        return SourceError("unreadable", why, counts=not self.is_healthy)
 
-    def excuse(self, error: SourceError) -> SourceError:
-        """Return *error*, which does not count if the service answers well, and this question may be the cause."""
-        if not self.is_good or error.result not in _BY_THE_QUESTION:
+    def classify(self, error: SourceError) -> SourceError:
+        """Return *error*; it does not count for the circuit breaker if this request may be the cause."""
+        if not self.is_healthy or error.result not in _POSSIBLY_THE_REQUEST:
             return error
         return SourceError(error.result, str(error), counts=False, absent=error.absent)

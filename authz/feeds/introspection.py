@@ -46,7 +46,7 @@ _TOKEN_ERRORS: Final = frozenset({"unsupported_token_type", "invalid_token"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheTtl:
+class IntrospectionTtl:
     """How long responses are cached, in seconds: for active tokens at most, and for inactive ones."""
 
     active: float
@@ -65,7 +65,7 @@ class IntrospectionSource:
         endpoint: Endpoint,
         auth: ClientAuth,
         *,
-        ttl: CacheTtl,
+        ttl: IntrospectionTtl,
         signed_for: str | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -101,8 +101,8 @@ class IntrospectionSource:
                 return self._read_refusal(response)
             fact = self._read(response) if self._signed_for is None else self._read_signed(response, self._signed_for)
         except SourceError as error:
-            raise self._health.excuse(error) from error
-        self._health.note()
+            raise self._health.classify(error) from error
+        self._health.record_success()
         return fact
 
     def _read(self, response: Response) -> Fact:
@@ -118,12 +118,12 @@ class IntrospectionSource:
             raise SourceError("unreadable", f"the answer is not {self._media_type}: signed is set")
         try:
             text = response.body.decode("ascii").strip()
-            head, members = (parse_object(base64url.decode(part.encode())) for part in text.split(".")[:2])
+            header, members = (parse_object(base64url.decode(part.encode())) for part in text.split(".")[:2])
         except ValueError:
             raise SourceError("unreadable", "the signed answer is not a JWT") from None
         # The decision verifies the answer. What it would reject is a failure, which must not be cached.
         nested, audience = members.get("token_introspection"), members.get("aud")
-        kind = head.get("typ")
+        kind = header.get("typ")
         if not isinstance(kind, str) or normalize_type(kind) != SIGNED_TYPE:
             raise SourceError("unreadable", f"the typ of the signed answer is not {SIGNED_TYPE}")
         if client not in (audience if isinstance(audience, list) else [audience]):
@@ -149,13 +149,13 @@ class IntrospectionSource:
         if rejects_client(response):
             raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
         if status == 400:
-            if self._health.is_good:  # our credentials are accepted: the token is the cause
+            if self._health.is_healthy:  # our credentials are accepted: the token is the cause
                 return self._refused(shown)
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
         # A server that fails for one token answers about others: clients, who choose their tokens, open no breaker.
-        about_this = status in CRASH_STATUSES and self._health.is_good
-        raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
+        by_token = status in CRASH_STATUSES and self._health.is_healthy
+        raise SourceError(Refresh.STATUS.value, shown, counts=not by_token)
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"

@@ -10,16 +10,23 @@ from authz.config.introspection import Client
 from authz.config.issuer import Issuer
 from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
+from authz.feeds.http.cached_credentials import CachedCredentials
+from authz.feeds.http.client_auth import (
+    BearerTokenFile,
+    ClientAuth,
+    ClientSecretBasicFile,
+    NoAuth,
+    PrivateKeyJwt,
+    TlsClientAuth,
+)
 from authz.feeds.http.connect import Resolve
-from authz.feeds.http.kept_credentials import KeptCredentials
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import read_origin
 from authz.feeds.oauth_client import Endpoint
 
 
 def make_issuer_poster(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:
-    """Return what posts to the servers of *issuer*: those whose URLs the configuration names, and *url*."""
+    """Return a poster to the servers of *issuer* whose URLs are configured, and to that of *url*."""
     dialer = make_dialer(issuer, resolve=resolve)
     if url is not None:
         origins = dialer.trust.configured_origins | {read_origin(urlsplit(url))}
@@ -32,7 +39,7 @@ def make_issuer_poster(issuer: Issuer, url: str | None, *, timeout: float, max_b
 def make_issuer_endpoint(
     issuer: Issuer, url: str | None, *, member: str = "introspection_endpoint", resolve: Resolve
 ) -> Endpoint:
-    """Return where *issuer* is asked: at *url*, or where its discovery document says by *member*."""
+    """Return the endpoint of *issuer*: *url*, or the *member* of its discovery document."""
     return Endpoint(
         url,
         fetch=make_fetcher(issuer, make_dialer(issuer, resolve=resolve)).get,
@@ -45,12 +52,12 @@ def make_issuer_endpoint(
 
 
 def make_issuer_auth(client: Client, issuer: Issuer) -> ClientAuth:
-    """Return what proves to *issuer* that *client* asks."""
+    """Return the authentication of *client* at *issuer*."""
     name = client.id or ""
     if client.secret_file is not None:
-        return KeptCredentials(SecretFile(name, client.secret_file))
+        return CachedCredentials(ClientSecretBasicFile(name, client.secret_file))
     if client.private_key_file is not None:
-        return PrivateKey(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
+        return PrivateKeyJwt(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
     if client.bearer_token_file is not None:
-        return KeptCredentials(BearerTokenFile(client.bearer_token_file))
-    return ClientId(name) if client.mtls else NoAuth()
+        return CachedCredentials(BearerTokenFile(client.bearer_token_file))
+    return TlsClientAuth(name) if client.mtls else NoAuth()

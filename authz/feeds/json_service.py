@@ -14,10 +14,10 @@ from authz.core.strictjson import parse_object
 from authz.facts.bounds import Bounds
 from authz.facts.loop import Loop
 from authz.facts.source import Fact, FactCallback, SourceError
-from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, Credentials, NoAuth
+from authz.feeds.http.cached_credentials import CachedCredentials, invalidate_if_rejected, nonblocking_credentials
+from authz.feeds.http.client_auth import BasicAuthFile, BearerTokenFile, ClientAuth, Credentials, NoAuth
 from authz.feeds.http.connect import Dialer, Resolve
 from authz.feeds.http.fetch import Response
-from authz.feeds.http.kept_credentials import KeptCredentials, at_hand, must_read_again
 from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
@@ -44,7 +44,7 @@ class JsonSource:
 
     def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
         """Ask on an idle connection, without blocking; return False if that is not possible."""
-        credentials = at_hand(self._auth)
+        credentials = nonblocking_credentials(self._auth)
         if credentials is None:
             return False
         sent = _write(need, credentials)
@@ -55,8 +55,8 @@ class JsonSource:
         self._poster.close()
 
     def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
-        again = outcome is None or must_read_again(self._auth, outcome, rejects_credentials)
-        callback(None if outcome is None or again else partial(self._read, outcome))
+        must_repeat = outcome is None or invalidate_if_rejected(self._auth, outcome, rejects_credentials)
+        callback(None if outcome is None or must_repeat else partial(self._read, outcome))
 
 
 def _write(need: Need, credentials: Credentials) -> Post:
@@ -69,7 +69,7 @@ def rejects_credentials(response: Response) -> bool:
 
 
 def make_service_poster(section: Service, *, resolve: Resolve) -> Poster:
-    """Return what posts to the configured URL, and to no other server."""
+    """Return a poster to the configured URL, and to no other server."""
     certificate = None
     if section.client_cert_file is not None and section.client_key_file is not None:
         certificate = ClientCertificate(section.client_cert_file, section.client_key_file)
@@ -84,9 +84,9 @@ def make_service_poster(section: Service, *, resolve: Resolve) -> Poster:
 def make_service_auth(section: Service) -> ClientAuth:
     """Return the credentials of *section*, beside a client certificate."""
     if section.bearer_token_file is not None:
-        return KeptCredentials(BearerTokenFile(section.bearer_token_file))
+        return CachedCredentials(BearerTokenFile(section.bearer_token_file))
     if section.basic_credentials_file is not None:
-        return KeptCredentials(BasicFile(section.basic_credentials_file))
+        return CachedCredentials(BasicAuthFile(section.basic_credentials_file))
     return NoAuth()
 
 

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. A message is accepted when its entries are in effect, and in the file of past events.
-2. Its sender learns only that it was refused; the log says why, without any text of the sender.
+2. The response to its sender is only that it was refused; the log says why, without any text of the sender.
 3. A message whose key may be new waits for the same refresh that a request would wait for, and is read once more.
 """
 
@@ -83,7 +83,7 @@ class LogoutReceiver:
 
 
 def read_with_new_keys(read: Callable[[Facts], T], trail: AuditTrail, lane: KeyLane) -> T:
-    """Return what *read* does; if it lacks a key that may be new, wait for it and read once more. Raises Rejected."""
+    """Call *read*; if it lacks a key that may be new, wait for a refresh and call it once more. Raises Rejected."""
     try:
         return read(NO_FACTS)
     except Rejected:

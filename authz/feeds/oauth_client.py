@@ -1,4 +1,4 @@
-"""A client of an OAuth endpoint: where it is, a POST of a form with client authentication, and errors in responses."""
+"""A client of an OAuth endpoint: its URL, a POST of a form with client authentication, and errors in responses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from authz.facts.loop import Loop
 from authz.facts.source import SourceError
 from authz.feeds.discovery import read_url
 from authz.feeds.failure import RefreshError
-from authz.feeds.health import name_result
+from authz.feeds.health import result_of
+from authz.feeds.http.cached_credentials import invalidate_if_rejected, nonblocking_credentials
 from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.http.fetch import Fetch, Response
-from authz.feeds.http.kept_credentials import at_hand, must_read_again
 from authz.feeds.http.post import Outcome, OutcomeCallback, Post, Poster
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
@@ -27,7 +27,7 @@ CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "acce
 
 TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 CRASH_STATUSES: Final = frozenset({422, 500})
-"""Statuses of servers that fail because of one token."""
+"""Statuses of servers that crash on one token."""
 
 Fields = Sequence[tuple[str, str]]
 """The names and values of a form."""
@@ -62,7 +62,7 @@ class Endpoint:
     def locate(self) -> str:
         """Return the URL; if a new discovery fails, the last one that was discovered. Raises RefreshError.
 
-        Only one question waits for a new discovery; the others use the last URL.
+        Only one request waits for a new discovery; the others use the last URL.
         """
         url = self._url
         if not self._lock.acquire(blocking=url is None):
@@ -84,8 +84,8 @@ class Endpoint:
         finally:
             self._lock.release()
 
-    def at_hand(self) -> str | None:
-        """Return the URL, if no discovery is due."""
+    def cached_url(self) -> str | None:
+        """Return the URL, or None if a discovery is due."""
         return self._url if self._monotonic() < self._until else None
 
 
@@ -103,7 +103,7 @@ class OAuthClient:
 
     def start(self, fields: Fields, *, accept: str, loop: Loop, callback: OutcomeCallback) -> bool:
         """Do the same on an idle connection, without blocking: see `Poster.start`."""
-        url, credentials = self._endpoint.at_hand(), at_hand(self._auth)
+        url, credentials = self._endpoint.cached_url(), nonblocking_credentials(self._auth)
         if url is None or credentials is None:
             return False
         return self._poster.start(url, _write(fields, accept, credentials), loop, partial(self._finish, callback))
@@ -117,8 +117,8 @@ class OAuthClient:
         return self._poster.post(url, lambda: _write(fields, accept, self._auth.credentials()))
 
     def _finish(self, callback: OutcomeCallback, outcome: Outcome | None) -> None:
-        again = outcome is not None and must_read_again(self._auth, outcome, rejects_client)
-        callback(None if again else outcome)
+        must_repeat = outcome is not None and invalidate_if_rejected(self._auth, outcome, rejects_client)
+        callback(None if must_repeat else outcome)
 
 
 def _write(fields: Fields, accept: str, credentials: Credentials) -> Post:
@@ -132,7 +132,7 @@ def read_outcome(outcome: Outcome) -> Response:
     try:
         return outcome()
     except RefreshError as error:
-        raise SourceError(name_result(error), str(error)) from error
+        raise SourceError(result_of(error), str(error)) from error
 
 
 def rejects_client(response: Response) -> bool:

@@ -30,7 +30,7 @@ from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome
 from authz.feeds.json_service import JsonSource, make_service_auth, make_service_poster, parse_json_body
 
-_MAX_SHORT: Final = 64  # responses whose meaning is kept
+_MAX_SHORT: Final = 64  # short responses whose parsed answers are cached
 _MAX_SHORT_BYTES: Final = 512  # of each
 _ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 
@@ -44,33 +44,33 @@ class PdpReader:
         self._health: Final = Health(monotonic)
 
     def read(self, outcome: Outcome) -> Fact:
-        """Return what a response says. Raises SourceError."""
+        """Return the fact in a response. Raises SourceError."""
         try:
             response = outcome()
         except RefreshError as error:
-            raise self._health.fail_without_response(error) from error
+            raise self._health.no_response_error(error) from error
         if response.status != 200:
             return self._read_refusal(response)
         answer = self._read_decision(response)
-        self._health.note()
+        self._health.record_success()
         size = len(answer.note) + len(answer.reason)
         return Fact(answer, self._ttl, size, answer.decision.value)
 
-    def _read_decision(self, response: Response) -> PdpResponse:
-        # A PDP says the same of many questions: most responses are equal to an earlier one, octet by octet.
+    def _read_decision(self, response: Response) -> PdpAnswer:
+        # A PDP answers many questions alike: most responses are equal to an earlier one, octet by octet.
         read = _read_short if len(response.body) <= _MAX_SHORT_BYTES else _read
         try:
             return read(response.media_type, response.body, self._kind)
         except (SourceError, ValueError) as error:
-            raise self._health.fail_by_content(str(error)) from None
+            raise self._health.content_error(str(error)) from None
 
     def _read_refusal(self, response: Response) -> Fact:
         """Return that the PDP refuses this question. Raises SourceError for other causes."""
         status, code = response.status, _read_code(response)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
-        if status in REFUSED_STATUSES and self._health.is_good:
-            return Fact(PdpResponse(PdpDecision.REFUSED, shown), result=PdpDecision.REFUSED.value)
-        raise self._health.fail_by_status(status, shown)
+        if status in REFUSED_STATUSES and self._health.is_healthy:
+            return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
+        raise self._health.status_error(status, shown)
 
 
 def _read(media_type: str, body: bytes, kind: PdpKind) -> PdpResponse:
@@ -82,7 +82,7 @@ _read_short: Final = lru_cache(maxsize=_MAX_SHORT)(_read)
 
 
 def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:
-    """Return what asks the PDP of this section; *auth* is in place of its own credentials."""
+    """Return the source that asks the PDP of this section; *auth* replaces its configured credentials."""
     reader = PdpReader(kind=pdp.kind, ttl=pdp.cache.total_seconds())
     return JsonSource(make_service_poster(pdp, resolve=resolve), pdp.url, auth or make_service_auth(pdp), reader.read)
 

@@ -192,11 +192,11 @@ def failed(
     state: RefreshState, schedule: Schedule, now: float, *, retry_after: float | None, jitter: float
 ) -> RefreshState:
     """End a refresh that failed; *retry_after* is from the Retry-After header, in seconds."""
-    asked = retry_after or 0.0
+    retry_after = retry_after or 0.0
     if state.good_until is None:
-        delay = on_demand_delay = min(asked, MAX_RETRY_AFTER_EMPTY)
+        delay = on_demand_delay = min(retry_after, MAX_RETRY_AFTER_EMPTY)
     else:
-        delay = min(asked, schedule.max_interval, max(state.good_until - now, 0.0))
+        delay = min(retry_after, schedule.max_interval, max(state.good_until - now, 0.0))
         on_demand_delay = min(delay, MAX_RETRY_AFTER)
     pause = max(schedule.pause_after_failure(state.failures, jitter), delay)
     return replace(

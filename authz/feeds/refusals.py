@@ -14,7 +14,7 @@ SECONDS_PER_LINE: Final = 6.0  # for each further one
 
 
 class RefusalLog:
-    """Writes to *log*, within a budget. The metric counts every refusal; a line says how many had none before it."""
+    """Writes to *log*, within a budget. Each line has the number of refusals before it that were not logged."""
 
     def __init__(self, log: logging.Logger, *, monotonic: Callable[[], float]) -> None:
         self._log: Final = log
@@ -24,7 +24,7 @@ class RefusalLog:
         self._unwritten = 0
 
     def write(self, what: str, source: str, why: str) -> None:
-        """Say that *what* of *source* is refused, and *why*; or only count it."""
+        """Log that *what* of *source* is refused, and *why*; without budget, only count it."""
         with self._lock:
             left = self._budget.spend(self._monotonic())
             if left is None:

@@ -142,8 +142,8 @@ class RevocationEvents:
             raise FullError(f"no room: there are {len(self.entries)} revocations already")
         return new
 
-    def undo(self, names: Sequence[RevocationTarget], source: str) -> int:
-        """Take back what operators have revoked by each of *names*; return how many entries that were.
+    def undo(self, targets: Sequence[RevocationTarget], source: str) -> int:
+        """Take back what operators have revoked by each of *targets*; return the number of entries.
 
         Raises NoSealError, FullError, NotSharedError and OSError; after the last two they are taken back here.
         """
@@ -151,13 +151,13 @@ class RevocationEvents:
         if self._shared is not None and seal is None:
             raise NoSealError("needs revocation.shared.secret_file, by which replicas know each other")
         with self._lock:
-            ids = [id_ for name in names for id_ in self.entries.find_ids(name)]
+            ids = [id_ for target in targets for id_ in self.entries.find_ids(target)]
         parts = [ids[at : at + MAX_UNDONE] for at in range(0, len(ids), MAX_UNDONE)]
         until = self._env.now() + self._retention.seconds
         records = [UndoRecord(tuple(part), until) for part in parts]
         if AddResult.FULL in self._apply([seal.seal(each) if seal is not None else each for each in records], source):
             raise FullError("too many revocations were taken back lately")
-        for _, issuer, value in names[:_MAX_REPORTED]:
+        for _, issuer, value in targets[:_MAX_REPORTED]:
             log.warning("revocations of %s of %s are taken back by %s", printable(value), printable(issuer), source)
         return len(ids)
 

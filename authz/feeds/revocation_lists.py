@@ -1,8 +1,8 @@
 """A list of revocations as a document that is kept fresh: at a URL, refreshed as keys are, or in a watched file.
 
 Rules of this file:
-1. An entry that cannot be read is reported, and the others count. A list without any that can is refused: the last good
-   one stays.
+1. An entry that cannot be read is reported, and the others are used. A list without a readable entry is refused: the
+   last good list stays in use.
 2. A list replaces the one before it: an entry that is gone from it is no longer revoked.
 3. A list that is too old to rely on still revokes what it did.
 """
@@ -26,6 +26,7 @@ from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.ports import FeedEnv, Source
 from authz.feeds.refresh import Schedule
+from authz.feeds.refresh_counter import RefreshCounter
 from authz.feeds.sources import FileSource, UrlSource
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
@@ -34,12 +35,12 @@ from authz.telemetry.revocations import RevocationMetrics
 log = logging.getLogger(__name__)
 
 _MAX_REPORTED: Final = 8  # entries that cannot be read, in one line of the log
-_LONGEST: Final = 10  # times the interval: as long as an answer may say that it is fresh
+_MAX_FRESHNESS: Final = 10  # times the interval: the longest freshness lifetime of a response that is respected
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRevocations:
-    """What a list says: its *table*, and the *errors* of entries: place and text."""
+    """The content of a list: its *table*, and the *errors* of entries: position and text."""
 
     table: RevocationTable
     errors: tuple[tuple[int, str], ...] = ()
@@ -57,7 +58,7 @@ class ListReader:
     max_entries: int
 
     def read(self, document: bytes, where: str) -> ListedRevocations:
-        """Return what a list says. Raises RefreshError."""
+        """Parse a list. Raises RefreshError."""
         try:
             read = parse_revocation_list(document, max_entries=self.max_entries)
         except ValueError as error:
@@ -98,18 +99,17 @@ def make_list_feed(
 
 
 class _ListObserver:
-    """Reports what happens to one list."""
+    """Observes the feed of one list: logs and metrics."""
 
     def __init__(self, name: str, metrics: RevocationMetrics) -> None:
-        metrics.expect_list(name)
         self._name: Final = name
         self._metrics: Final = metrics
+        self._refreshes: Final = RefreshCounter(name, metrics)
         self._table: RevocationTable | None = None
-        self._failing = False
 
     def on_accepted(self, value: ListedRevocations, fetched_at: float) -> None:
         """Show what is in use."""
-        self._metrics.last_success.labels(self._name).set(fetched_at)
+        self._refreshes.show_success(fetched_at)
         self._metrics.rejected.labels(self._name).set(len(value.errors))
         if value.table is self._table:
             return
@@ -129,26 +129,23 @@ class _ListObserver:
 
     def on_failed(self, error: RefreshError, *, pause: float, serving: bool) -> None:
         """Count a failure, and log the first of several."""
-        self._metrics.refreshes.labels(self._name, error.result.value).inc()
+        level = self._refreshes.count_failure(error)
         stays = "the last list stays in use" if serving else "there is no list that is recent enough"
-        level = logging.DEBUG if self._failing else logging.WARNING
-        self._failing = True
         log.log(level, "revocations of %s: %s; %s; next in %.1f s", self._name, error, stays, pause)
 
     def on_refreshed(self, result: Refresh) -> None:
         """Count a success."""
-        self._failing = False
-        self._metrics.refreshes.labels(self._name, result.value).inc()
+        self._refreshes.count_success(result)
 
 
 def as_fetch(section: Section) -> Fetch:
-    """Return how a list is fetched, as the settings of an issuer that is fetched so."""
+    """Return the settings of *section* as an issuer's `fetch` section."""
     names = ("timeout", "max_bytes", "ca_file", "client_cert_file", "client_key_file", "bearer_token_file", "proxy")
     return Fetch().model_copy(update={name: getattr(section, name) for name in names})
 
 
 def _as_issuer(section: Section, url: str) -> Issuer:
-    """Return an issuer whose keys would be fetched as this list is: its section has all that a fetch needs."""
+    """Return an issuer section by which this list is fetched like keys."""
     insecure = InsecureIssuer(http=section.insecure.http)
     return Issuer(issuer=url, jwks_uri=url, fetch=as_fetch(section), insecure=insecure)
 
@@ -167,7 +164,7 @@ def _make_schedule(section: Section) -> Schedule:
     return Schedule(
         interval=interval,
         min_interval=min(interval, 60.0),
-        max_interval=interval * _LONGEST,
+        max_interval=interval * _MAX_FRESHNESS,
         max_backoff=interval,
         max_stale=max_stale,
     )

@@ -1,4 +1,4 @@
-"""What replicas and processes write to each other about revocations: one line of JSON each.
+"""The records of revocations that replicas and processes exchange: one line of JSON each.
 
 Rules of this file:
 1. A line is untrusted data: its size is bounded, it is parsed strictly, and anything but a record is refused.

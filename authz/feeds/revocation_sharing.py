@@ -54,7 +54,7 @@ class StoredLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharingCallbacks:
-    """What is called as events are read: *apply* gets new lines.
+    """The functions that are called while events are read: *apply* gets new lines.
 
     *stored* returns the lines in the file of this replica, if it has one. *changed* is called when availability
     changes, *lost* when the store lost its data, *succeeded* after each read with the Unix time.
@@ -116,7 +116,7 @@ class SharedRevocations:
         return SharingHealth(age, len(self._pending), self._failure or self._blocked)
 
     def publish(self, lines: Sequence[str]) -> None:
-        """Send *lines*, and what waits, and wait for that for a second at most. Raises NotSharedError."""
+        """Send *lines* after the pending ones, and wait at most MAX_WAIT for that. Raises NotSharedError."""
         with self._changed:
             room = MAX_PENDING - len(self._pending)
             if len(lines) > room:
@@ -154,11 +154,11 @@ class SharedRevocations:
         self._available = self.available
 
     def step(self, callbacks: SharingCallbacks) -> float:
-        """Read once and send what waits; return for how many seconds to pause."""
-        waits = self._read_at is not None and not self._failure
+        """Read once and send pending lines; return the pause before the next step, in seconds."""
+        blocks = self._read_at is not None and not self._failure
         began = self._env.monotonic()
         try:
-            batch = self.events.read(seconds=BLOCK_SECONDS if waits else 0.0)
+            batch = self.events.read(seconds=BLOCK_SECONDS if blocks else 0.0)
             if batch.lost:
                 self._note_loss(callbacks)
                 return _MAX_PAUSE  # bounds the cost if the origin of the stream changes all the time
@@ -175,9 +175,9 @@ class SharedRevocations:
         except SharedStateError as error:
             return self._note_failure(error, callbacks)
         self._begin_sending()
-        if waits and not batch.lines and self._env.monotonic() - began < BLOCK_SECONDS / 2:
+        if blocks and not batch.lines and self._env.monotonic() - began < BLOCK_SECONDS / 2:
             return _FIRST_PAUSE  # a server that does not wait must not use a whole CPU
-        return _FULL_PAUSE if waits and not batch.complete else 0.0
+        return _FULL_PAUSE if blocks and not batch.complete else 0.0
 
     def _run(self, callbacks: SharingCallbacks) -> None:
         while not self._stopped.is_set():
@@ -190,7 +190,7 @@ class SharedRevocations:
                 self._stopped.wait(pause)
 
     def _begin_sending(self) -> None:
-        """Send what waits, on another thread."""
+        """Send pending lines, on another thread."""
         with self._changed:
             if self._sending or not self._pending:
                 return

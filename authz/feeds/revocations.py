@@ -92,7 +92,7 @@ class Revocations:
         metrics.watch(self.count)
 
     def reconfigure(self, config: Config) -> None:
-        """Have the lists of *config*, and keep events as it says."""
+        """Use the lists of *config*, and its retention of events."""
         retention = _retention(config)
         self.events.reconfigure(retention)
         if self.sharing is not None:
@@ -136,7 +136,7 @@ class Revocations:
             self.sharing.stop()
 
     def feeds_to_step(self) -> list[Steppable]:
-        """Return what the scheduler must step."""
+        """Return the feeds that the scheduler must step."""
         return [*self._feeds.values(), self.events]
 
     def waiting_for(self) -> list[str]:

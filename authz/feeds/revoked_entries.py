@@ -20,7 +20,7 @@ from authz.feeds.revocation_records import Record, RevokeRecord, UndoRecord
 MAX_UNDOABLE: Final = 10_000  # entries, of some 700 octets
 
 RevocationTarget = tuple[RevokedBy, str, str]
-"""What an entry revokes: the kind of identifier, the issuer, and the identifier."""
+"""The target of an entry: the kind of identifier, the issuer, and the identifier."""
 
 
 class RevokedEntries:
@@ -31,8 +31,8 @@ class RevokedEntries:
         self._max_undoable: Final = max_undoable
         self.events: Final = RevocationTable(max_entries=max_entries)
         self.operator: Final = RevocationTable(max_entries=max_entries)
-        self._names: Final[dict[str, RevocationTarget]] = {}  # by id, in the order in which they came
-        self._entries: Final[dict[RevocationTarget, dict[str, RevocationEntry]]] = {}  # by name, then by id
+        self._targets: Final[dict[str, RevocationTarget]] = {}  # by id, in order of arrival
+        self._entries: Final[dict[RevocationTarget, dict[str, RevocationEntry]]] = {}  # by target, then by id
         self._undone: Final[dict[str, float]] = {}  # by id, until when
 
     def __len__(self) -> int:
@@ -54,24 +54,24 @@ class RevokedEntries:
         undone = isinstance(record, RevokeRecord) and record.id is not None and record.id in self._undone
         return record.until > now and not undone
 
-    def find_ids(self, name: RevocationTarget) -> list[str]:
-        """Return the ids of the entries for the target *name* that can be taken back."""
-        return list(self._entries.get(name, ()))
+    def find_ids(self, target: RevocationTarget) -> list[str]:
+        """Return the ids of the entries for *target* that can be taken back."""
+        return list(self._entries.get(target, ()))
 
     def repeats(self, entry: RevocationEntry) -> bool:
         """Return whether an operator's entry equals *entry*, apart from its expiry; on any thread."""
-        of_name = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).values())
-        return any(each.before == entry.before for each in of_name)
+        others = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).values())
+        return any(other.before == entry.before for other in others)
 
     def list_undoable(self, limit: int) -> list[RevocationEntry]:
         """Return the entries that can be taken back, the newest first and at most *limit*; on any thread."""
-        newest = islice(reversed(list(self._names.copy().items())), limit)
-        return [found for id_, name in newest if (found := self._entries.get(name, {}).get(id_)) is not None]
+        newest = islice(reversed(list(self._targets.copy().items())), limit)
+        return [found for id_, target in newest if (found := self._entries.get(target, {}).get(id_)) is not None]
 
     def evict_expired(self, now: float) -> None:
         """Evict what has expired at *now*."""
         self.events.evict_expired(now)
-        for id_ in [id_ for id_, name in self._names.items() if self._entries[name][id_].until <= now]:
+        for id_ in [id_ for id_, target in self._targets.items() if self._entries[target][id_].until <= now]:
             self._remove(id_)
         self.operator.evict_expired(now)
         for id_ in [id_ for id_, until in self._undone.items() if until <= now]:
@@ -82,25 +82,25 @@ class RevokedEntries:
         return table.add(entry)
 
     def _add_undoable(self, id_: str, entry: RevocationEntry) -> AddResult:
-        name = (entry.by, entry.issuer, entry.value)
-        known = self._entries.get(name, {}).get(id_)
-        if (known is None and id_ in self._names) or (known is not None and known.before != entry.before):
+        target = (entry.by, entry.issuer, entry.value)
+        known = self._entries.get(target, {}).get(id_)
+        if (known is None and id_ in self._targets) or (known is not None and known.before != entry.before):
             return self._add(self.events, entry)
-        if known is None and len(self._names) >= self._max_undoable and not self._retire_oldest():
+        if known is None and len(self._targets) >= self._max_undoable and not self._retire_oldest():
             return AddResult.FULL
         added = self._add(self.operator, entry)
         if added is not AddResult.FULL:
             kept = entry if known is None else replace(entry, until=max(known.until, entry.until))
-            self._entries.setdefault(name, {})[id_] = kept
-            self._names[id_] = name
+            self._entries.setdefault(target, {})[id_] = kept
+            self._targets[id_] = target
         return (
             AddResult.NEW if known is None and added is AddResult.KNOWN else added
         )  # it stays in effect if another one is taken back
 
     def _retire_oldest(self) -> bool:
         """Keep the oldest entry as one that cannot be taken back; return whether there is room for it there."""
-        oldest = next(iter(self._names))
-        entry = self._entries[self._names[oldest]][oldest]
+        oldest = next(iter(self._targets))
+        entry = self._entries[self._targets[oldest]][oldest]
         self.events.max_entries = len(self.events) + max(self.max_entries - len(self), 0) + 1
         if self.events.add(entry) is AddResult.FULL:
             return False
@@ -113,14 +113,14 @@ class RevokedEntries:
             return AddResult.FULL
         for id_ in new:
             self._undone[id_] = record.until
-            if id_ in self._names:
+            if id_ in self._targets:
                 self._remove(id_)
         return AddResult.NEW if new else AddResult.KNOWN
 
     def _remove(self, id_: str) -> None:
-        name = self._names.pop(id_)
-        of_name = self._entries[name]
-        removed = of_name.pop(id_)
-        if not of_name:
-            del self._entries[name]
-        self.operator.replace_target(removed, of_name.values())
+        target = self._targets.pop(id_)
+        remaining = self._entries[target]
+        removed = remaining.pop(id_)
+        if not remaining:
+            del self._entries[target]
+        self.operator.replace_target(removed, remaining.values())

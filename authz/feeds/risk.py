@@ -2,8 +2,8 @@
 
 Rules of this file:
 1. Only status 200 with JSON of the right types is an answer. Anything else is a failure, which is never cached.
-2. What the configuration says for an engine that is absent is not for failures that a client can cause, and these open
-   no circuit breaker (authz.feeds.health).
+2. `on_error` applies to an absent engine, and not to failures that a client can cause; these do not count for the
+   circuit breaker (authz.feeds.health).
 3. The URL is the configured one. Redirects are not followed, and no text of the engine is logged.
 """
 
@@ -35,23 +35,23 @@ class RiskReader:
         self._health: Final = Health()
 
     def read(self, outcome: Outcome) -> Fact:
-        """Return what a response says. Raises SourceError."""
+        """Return the assessment in a response. Raises SourceError."""
         try:
             response = outcome()
         except RefreshError as error:
-            raise self._health.fail_without_response(error) from error
+            raise self._health.no_response_error(error) from error
         if response.status != 200:
-            raise self._health.fail_by_status(response.status, f"HTTP status {response.status}")
+            raise self._health.status_error(response.status, f"HTTP status {response.status}")
         try:
             assessment = read_assessment(response)
         except SourceError as error:
-            raise self._health.fail_by_content(str(error)) from None
-        self._health.note()
+            raise self._health.content_error(str(error)) from None
+        self._health.record_success()
         return Fact(assessment, self._ttl, 0, "answered")
 
 
 def read_assessment(response: Response) -> Assessment:
-    """Return what the engine says. Raises SourceError."""
+    """Parse the response of the engine. Raises SourceError."""
     members = parse_json_response(response)
     level, score = members.get("level"), members.get("score")
     if level is not None and not (isinstance(level, str) and _LEVEL.fullmatch(level)):
@@ -70,7 +70,7 @@ def read_assessment(response: Response) -> Assessment:
 
 
 def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:
-    """Return what asks the engine of this section; *auth* is in place of its own credentials."""
+    """Return the source that asks the engine of this section; *auth* replaces its configured credentials."""
     reader = RiskReader(ttl=section.cache.total_seconds())
     poster = make_service_poster(section, resolve=resolve)
     return JsonSource(poster, section.url, auth or make_service_auth(section), reader.read)

@@ -34,7 +34,7 @@ class DocumentReader(Protocol[T_co]):
         """The largest document that is read from a file."""
 
     def read(self, document: bytes, where: str) -> T_co:
-        """Return what a document from *where* says. Raises RefreshError."""
+        """Parse a document from the location *where*. Raises RefreshError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

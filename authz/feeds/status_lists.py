@@ -40,9 +40,9 @@ from authz.feeds.http.trust import read_origin
 from authz.feeds.sources import KeySetReader, KeySource, UrlSource
 from authz.telemetry.facts import FactMetrics
 
-_RETRY: Final = 5.0  # seconds between two tries to fetch one list again
-_PER_SECOND: Final = 10  # fetches of one issuer's lists
-_CONCURRENT: Final = 4
+_RETRY_INTERVAL: Final = 5.0  # seconds between two attempts to fetch one list again
+_MAX_PER_SECOND: Final = 10  # fetches of one issuer's lists
+_MAX_CONCURRENT: Final = 4
 _ACCEPT: Final = f"application/{TYPE}"
 
 
@@ -112,7 +112,7 @@ class StatusListSource:
         uri = need.identifier or ""
         before = self._cached.get(uri)
         if before is not None:
-            self._put(uri, replace(before, due=self._monotonic() + _RETRY))
+            self._put(uri, replace(before, due=self._monotonic() + _RETRY_INTERVAL))
         try:
             response = self._fetch(uri, self._headers(before))
         except RefreshError as error:
@@ -125,12 +125,12 @@ class StatusListSource:
             raise SourceError("status", f"HTTP status {response.status} to a request without an ETag")
         if self._keys is not None:
             listing = replace(listing, keys=self._keys())
-        keep = self._max_stale
+        ttl = self._max_stale
         if listing.expires is not None:
-            keep = max(0.0, min(keep, listing.expires - self._now()))
-        due = self._monotonic() + min(self._lifetime(listing, response), keep)
+            ttl = max(0.0, min(ttl, listing.expires - self._now()))
+        due = self._monotonic() + min(self._lifetime(listing, response), ttl)
         self._put(uri, _CachedList(listing, response.headers.get("etag") or (before.etag if before else None), due))
-        return Fact(listing, keep, len(listing.statuses) + len(listing.token.payload), result)
+        return Fact(listing, ttl, len(listing.statuses) + len(listing.token.payload), result)
 
     def is_due(self, need: Need) -> bool:
         """Return whether the list is in use, and should be fetched again. Takes no lock."""
@@ -153,8 +153,8 @@ class StatusListSource:
 
     def _lifetime(self, listing: StatusList, response: Response) -> float:
         """Return after how many seconds a fresh copy is wanted: the list's `ttl` or Cache-Control, if it is sooner."""
-        said = listing.lifetime if listing.lifetime is not None else fresh_for(response.headers)
-        return max(1.0, self._interval if said is None else min(self._interval, said))
+        lifetime = listing.lifetime if listing.lifetime is not None else fresh_for(response.headers)
+        return max(1.0, self._interval if lifetime is None else min(self._interval, lifetime))
 
     def _put(self, uri: str, cached: _CachedList) -> None:
         with self._write_lock:
@@ -165,7 +165,7 @@ class StatusListSource:
 
 
 class RefreshingLane:
-    """Has a list fetched again that is due, in the background: no check waits for it."""
+    """Refreshes a list that is due, in the background: no check waits for it."""
 
     def __init__(self, source: StatusListSource, lane: SourceLane) -> None:
         self._source: Final = source
@@ -173,7 +173,7 @@ class RefreshingLane:
         self.max_waiting: Final = lane.max_waiting
 
     def find(self, need: Need) -> object | None:
-        """Return None if the list is to be fetched. Takes no lock."""
+        """Return None if the list is due. Takes no lock."""
         return None if self._source.is_due(need) else _FRESH
 
     def ask(self, need: Need, done: DoneCallback) -> None:
@@ -190,7 +190,7 @@ _FRESH: Final = "fresh"
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """The lanes of one issuer, and the *section* that they were made of."""
+    """The lanes of one issuer, and the *section* that they were made from."""
 
     section: object
     lane: SourceLane
@@ -207,14 +207,14 @@ class StatusListLanes:
         self._running: Mapping[str, _Running] = {}
 
     def by_kind(self) -> dict[str, _RefreshingLanes | LanesBySource]:
-        """Return what answers each kind of need; it follows the configuration."""
+        """Return the lane of each kind of need; it follows the configuration."""
         lists = LanesBySource(
-            lambda: {name: each.lane for name, each in self._running.items()}, max_waiting=self._max_waiting
+            lambda: {name: running.lane for name, running in self._running.items()}, max_waiting=self._max_waiting
         )
         return {STATUS_LIST: lists, STALE_STATUS_LIST: _RefreshingLanes(lambda: self._running, self._max_waiting)}
 
     def reconfigure(self, config: Config) -> None:
-        """Have lanes to the lists of *config*; an issuer that is configured as before keeps its lists."""
+        """Use lanes to the lists of *config*; an issuer whose section has not changed keeps its lists."""
         before = self._running
         made: dict[str, _Running] = {}
         for name, issuer in config.issuers.items():
@@ -231,8 +231,8 @@ class StatusListLanes:
     def close(self) -> None:
         """End all lanes."""
         before, self._running = self._running, {}
-        for each in before.values():
-            each.lane.stop()
+        for running in before.values():
+            running.lane.stop()
 
     def _make(self, name: str, issuer: IssuerSection, section: object) -> _Running:
         source = make_status_list_source(issuer, resolve=self._resolve)
@@ -254,17 +254,17 @@ class _RefreshingLanes:
         self.max_waiting: Final = max_waiting
 
     def find(self, need: Need) -> object | None:
-        """Return None if the list is to be fetched."""
-        each = self._running().get(need.source)
-        return _FRESH if each is None else each.refreshing.find(need)
+        """Return None if the list is due."""
+        running = self._running().get(need.source)
+        return _FRESH if running is None else running.refreshing.find(need)
 
     def ask(self, need: Need, done: DoneCallback) -> None:
         """Fetch the list."""
-        each = self._running().get(need.source)
-        if each is None:
+        running = self._running().get(need.source)
+        if running is None:
             done(None)
         else:
-            each.refreshing.ask(need, done)
+            running.refreshing.ask(need, done)
 
     def max_wait(self, _need: Need) -> float:
         """Return 0: no check waits."""
@@ -272,7 +272,7 @@ class _RefreshingLanes:
 
 
 def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve) -> StatusListSource:
-    """Return what fetches the lists of *issuer*, whose section has some."""
+    """Return the source of the status lists of *issuer*, whose section has some."""
     section = _section(issuer)
     fetcher = _make_fetcher(issuer, section.uris, max_bytes=section.max_bytes, resolve=resolve)
     if section.jwks_uri is None:
@@ -280,14 +280,14 @@ def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve
     reader = KeySetReader(
         max_bytes=issuer.fetch.max_bytes, max_keys=issuer.fetch.max_keys, blocked=tuple(issuer.blocked_keys)
     )
-    of_keys = _make_fetcher(issuer, (section.jwks_uri,), max_bytes=issuer.fetch.max_bytes, resolve=resolve)
-    source = UrlSource(of_keys.get, section.jwks_uri, reader)
+    key_fetcher = _make_fetcher(issuer, (section.jwks_uri,), max_bytes=issuer.fetch.max_bytes, resolve=resolve)
+    source = UrlSource(key_fetcher.get, section.jwks_uri, reader)
     keys = SignerKeys(source, max_stale=section.max_stale.total_seconds())
     return StatusListSource(fetcher.get, section, keys=keys)
 
 
 def _make_fetcher(issuer: IssuerSection, urls: Iterable[str], *, max_bytes: int, resolve: Resolve) -> Fetcher:
-    """Return what fetches from the origins of *urls*, and from no others."""
+    """Return a fetcher for the origins of *urls*, and for no others."""
     dialer = make_dialer(issuer, resolve=resolve)
     origins = frozenset(read_origin(urlsplit(url)) for url in urls)
     trust = replace(dialer.trust, configured_origins=origins, allowed_hosts=frozenset())
@@ -303,11 +303,11 @@ def _section(issuer: IssuerSection) -> StatusListSection:
 
 def _bounds(section: StatusListSection, max_waiting: int) -> Bounds:
     return Bounds(
-        max_concurrent=_CONCURRENT,
+        max_concurrent=_MAX_CONCURRENT,
         max_waiting=max_waiting,
         max_wait=section.max_wait.total_seconds(),
-        burst=_PER_SECOND,
-        refill=1.0 / _PER_SECOND,
+        burst=_MAX_PER_SECOND,
+        refill=1.0 / _MAX_PER_SECOND,
         max_cached=section.max_lists,
         max_cached_bytes=section.max_lists * (section.max_bytes + section.max_inflated + 4096),
     )

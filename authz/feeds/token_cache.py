@@ -1,7 +1,7 @@
 """A cache of parsed tokens: a token that is used again is not decoded and read again.
 
 Rules of this file:
-1. What is cached is what the text says: its parts, its claims, the headers that are written of them. Keys, signature,
+1. Only what follows from the text is cached: its parts, its claims, the identity headers made of them. Keys, signature,
    time, audience, revocation and rules are evaluated on every request.
 2. A token is cached when its signature is found in the signature cache, which is at its second use. Tokens that are not
    signed by an issuer, and those that are used once, never get here.
@@ -36,19 +36,19 @@ class TokenCache:
         self._tokens: Final[OrderedDict[bytes, tuple[UnverifiedToken, tuple[str, str]]]] = OrderedDict()
 
     def parse(self, text: str, /, *, max_bytes: int) -> UnverifiedToken:
-        """Return the token that *text*, of at most *max_bytes*, is, from the cache if possible.
+        """Return *text*, of at most *max_bytes*, as a parsed token, from the cache if possible.
 
         Raises Rejected, as `parse_token` does.
         """
         if len(text) > max_bytes:
             return parse_token(text, max_bytes=max_bytes)  # which rejects it
         digest = digest_of(text)
-        kept = self._tokens.get(digest)
-        if kept is None:
+        cached = self._tokens.get(digest)
+        if cached is None:
             return parse_token(text, max_bytes=max_bytes, digest=digest)
         with suppress(KeyError):  # evicted a moment ago
             self._tokens.move_to_end(digest)
-        return kept[0]
+        return cached[0]
 
     def keep_verified(self, verify: VerifySignature) -> VerifySignature:
         """Return a function that calls *verify* and keeps the tokens whose signature was cached."""

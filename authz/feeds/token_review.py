@@ -21,10 +21,10 @@ from authz.core.needs import Need
 from authz.facts.loop import Loop
 from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.http.cached_credentials import invalidate_if_rejected, nonblocking_credentials
 from authz.feeds.http.client_auth import ClientAuth, Credentials
-from authz.feeds.http.kept_credentials import at_hand, must_read_again
 from authz.feeds.http.post import Outcome, Post, Poster
-from authz.feeds.introspection import CacheTtl
+from authz.feeds.introspection import IntrospectionTtl
 from authz.feeds.json_service import parse_json_response, rejects_credentials
 from authz.telemetry.redaction import printable
 
@@ -36,7 +36,7 @@ class TokenReviewSource:
     """Asks the API server at *url*, on behalf of *audiences*."""
 
     def __init__(
-        self, poster: Poster, url: str, auth: ClientAuth, *, audiences: tuple[str, ...], ttl: CacheTtl
+        self, poster: Poster, url: str, auth: ClientAuth, *, audiences: tuple[str, ...], ttl: IntrospectionTtl
     ) -> None:
         self._poster: Final = poster
         self._url: Final = url
@@ -52,26 +52,26 @@ class TokenReviewSource:
 
     def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
         """Do the same on an idle connection, without blocking; return False if that is not possible."""
-        credentials = at_hand(self._auth)
+        credentials = nonblocking_credentials(self._auth)
         if credentials is None:
             return False
         return self._poster.start(self._url, self._write(need, credentials), loop, partial(self._finish, callback))
 
     def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
-        again = outcome is None or must_read_again(self._auth, outcome, rejects_credentials)
-        callback(None if outcome is None or again else partial(self._read_outcome, outcome))
+        must_repeat = outcome is None or invalidate_if_rejected(self._auth, outcome, rejects_credentials)
+        callback(None if outcome is None or must_repeat else partial(self._read_outcome, outcome))
 
     def _read_outcome(self, outcome: Outcome) -> Fact:
         try:
-            answer = outcome()
+            response = outcome()
         except RefreshError as error:
             raise SourceError(error.result.value, str(error)) from error
-        if answer.status in {401, 403}:
-            text = f"HTTP status {answer.status}: our account may not create tokenreviews (system:auth-delegator)"
+        if response.status in {401, 403}:
+            text = f"HTTP status {response.status}: our account may not create tokenreviews (system:auth-delegator)"
             raise SourceError("unauthorized", text)
-        if answer.status not in {200, 201}:
-            raise SourceError("status", f"HTTP status {answer.status}")
-        members = parse_json_response(answer)
+        if response.status not in {200, 201}:
+            raise SourceError("status", f"HTTP status {response.status}")
+        members = parse_json_response(response)
         status = members.get("status")
         if members.get("kind", _KIND) != _KIND or not isinstance(status, dict):
             raise SourceError("unreadable", "the answer is not a TokenReview with a status")

@@ -41,6 +41,7 @@ from authz.feeds.key_lane import KeyFeed, KeyLane
 from authz.feeds.logouts import read_with_new_keys
 from authz.feeds.ports import FeedEnv, Loaded
 from authz.feeds.refresh import Schedule
+from authz.feeds.refresh_counter import RefreshCounter
 from authz.feeds.refusals import RefusalLog
 from authz.feeds.revocation_events import FullError, RevocationEvents
 from authz.feeds.scheduler import Steppable
@@ -53,8 +54,8 @@ from authz.telemetry.revocations import RevocationMetrics
 log = logging.getLogger(__name__)
 
 SIGNALS: Final = "signals"  # the source of events, of a transmitter or of no known one
-MAX_POLLED: Final = 100  # events in one answer
-_MAX_ROUNDS: Final = 16  # of one fetch, while there are more
+MAX_POLLED: Final = 100  # events in one response
+_MAX_ROUNDS: Final = 16  # polls of one refresh, while there are more events
 _MAX_POLL_BYTES: Final = 4 * 1024 * 1024
 _TIMEOUT: Final = 10.0  # seconds, of one exchange
 _CODES: Final = {
@@ -115,7 +116,7 @@ class Transmitters:
         self._lane: Final = KeyLane(lambda: self._feeds, max_waiting=0)
 
     def reconfigure(self, config: Config) -> None:
-        """Have the transmitters of *config*; one that is configured as before keeps its keys."""
+        """Use the transmitters of *config*; one whose section has not changed keeps its keys."""
         wanted = {
             name: (section, tuple(iss for each in section.revokes_for for iss in config.issuers[each].accepted_issuers))
             for name, section in config.revocation.transmitters.items()
@@ -137,7 +138,7 @@ class Transmitters:
         self._env.wake()
 
     def feeds_to_step(self) -> list[Steppable]:
-        """Return what the scheduler must step."""
+        """Return the feeds that the scheduler must step."""
         return [*(known.feed for known in self._feeds.values()), *(poll.feed for poll in self._polls.values())]
 
     def close(self) -> None:
@@ -230,7 +231,7 @@ class Transmitters:
 
 
 class PollSource:
-    """Fetches the events at *url* (RFC 8936), has each accepted, and acknowledges it; its value is their number."""
+    """Polls *url* for events (RFC 8936), passes each to *accept*, and acknowledges it; its value is their number."""
 
     def __init__(
         self, url: str, poster: Poster, accept: Callable[[bytes], None], *, token_file: str | None = None
@@ -288,11 +289,11 @@ class PollSource:
         """Acknowledge events, and return the next ones by their jti. Raises RefreshError."""
         reported = {name: value for name, value in (("ack", done), ("setErrs", errors)) if value}
         body = json.dumps({"maxEvents": max_events, "returnImmediately": True, **reported}).encode()
-        answer = self._poster.post(self._url, lambda: Post(body, self._headers()))
-        if answer.status != 200:
-            raise RefreshError(Refresh.STATUS, f"{printable(self._url)}: HTTP status {answer.status}")
+        response = self._poster.post(self._url, lambda: Post(body, self._headers()))
+        if response.status != 200:
+            raise RefreshError(Refresh.STATUS, f"{printable(self._url)}: HTTP status {response.status}")
         try:
-            sets = parse_object(answer.body).get("sets", {})
+            sets = parse_object(response.body).get("sets", {})
         except ValueError as error:
             raise RefreshError(Refresh.LIST_REJECTED, f"{printable(self._url)}: {error}") from None
         if not isinstance(sets, dict) or not all(isinstance(text, str) for text in sets.values()):
@@ -307,17 +308,15 @@ class PollSource:
 
 
 class _PollObserver:
-    """Reports what happens to one feed of events."""
+    """Observes the feed that polls for events: logs and metrics."""
 
     def __init__(self, name: str, metrics: RevocationMetrics) -> None:
-        metrics.expect_list(name)
         self._name: Final = name
-        self._metrics: Final = metrics
-        self._failing = False
+        self._refreshes: Final = RefreshCounter(name, metrics)
 
     def on_accepted(self, value: int, fetched_at: float) -> None:  # noqa: ARG002 - the number is a metric already
         """Show when events were last fetched."""
-        self._metrics.last_success.labels(self._name).set(fetched_at)
+        self._refreshes.show_success(fetched_at)
 
     def on_unreadable(self, which: str, error: RefreshError) -> None:
         """Nothing is stored that could be unreadable."""
@@ -328,19 +327,16 @@ class _PollObserver:
 
     def on_failed(self, error: RefreshError, *, pause: float, serving: bool) -> None:  # noqa: ARG002 - none serves
         """Count a failure, and log the first of several."""
-        self._metrics.refreshes.labels(self._name, error.result.value).inc()
-        level = logging.DEBUG if self._failing else logging.WARNING
-        self._failing = True
+        level = self._refreshes.count_failure(error)
         log.log(level, "events of %s cannot be fetched: %s; next in %.1f s", self._name, error, pause)
 
     def on_refreshed(self, result: Refresh) -> None:
         """Count a success."""
-        self._failing = False
-        self._metrics.refreshes.labels(self._name, result.value).inc()
+        self._refreshes.count_success(result)
 
 
 def _as_issuer(section: Section, url: str | None = None) -> IssuerSection:
-    """Return an issuer whose keys would be fetched as this transmitter's are, or as its *url* is."""
+    """Return an issuer section by which this transmitter's keys, or its *url*, are fetched."""
     discovered = url is None and section.jwks_uri is None
     fetch = Fetch().model_copy(update={"ca_file": section.ca_file})
     insecure = InsecureIssuer(http=section.insecure.http)
@@ -354,7 +350,7 @@ def make_key_source(section: Section) -> KeySource:
 
 
 def make_poll_source(section: Section, accept: Callable[[bytes], None], *, resolve: Resolve = resolve) -> PollSource:
-    """Return what fetches the events of a transmitter that has a `poll_url`, and has *accept* take each."""
+    """Return the source that polls a transmitter with a `poll_url`, and passes each event to *accept*."""
     url = section.poll_url or ""
     poster = Poster(make_dialer(_as_issuer(section, url), resolve=resolve), timeout=_TIMEOUT, max_bytes=_MAX_POLL_BYTES)
     return PollSource(url, poster, accept, token_file=section.poll_token_file)

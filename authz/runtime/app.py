@@ -15,7 +15,7 @@ from authz import __version__
 from authz.admin.receivers import make_worker_routes
 from authz.admin.routes import Route, make_routes
 from authz.admin.server import AdminServer
-from authz.admin.signing import make_routes_of_signing
+from authz.admin.signing import make_signing_routes
 from authz.config.address import Address, parse_tcp_address
 from authz.config.model import Config, Console
 from authz.core.decision import Decision
@@ -28,7 +28,7 @@ from authz.feeds.scheduler import Scheduler, Steppable
 from authz.feeds.snapshot_store import SnapshotStore
 from authz.files.watch import FileWatch
 from authz.runtime.active_config import ActiveConfig
-from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
+from authz.runtime.console import console_routes, revocation_routes
 from authz.runtime.insight import Insight, Parts
 from authz.runtime.lanes import ProcessLanes
 from authz.runtime.listening import listen as bind
@@ -153,8 +153,8 @@ class App:
                 keys=lambda: describe_keys(snapshot(), feeds.feeds(), usage),
                 refresh=self._refresh,
             ),
-            **make_routes_of_revocations(ProcessRevocations(self._revocations), console),
-            **make_routes_of_signing(signing),
+            **revocation_routes(ProcessRevocations(self._revocations), console),
+            **make_signing_routes(signing),
         }
         if telemetry.recent is None or telemetry.last_hour is None:
             return routes
@@ -173,7 +173,7 @@ class App:
             waiting_for=waiting_for,
             now=time.time,
         )
-        return {**routes, **make_routes_of_console(Insight(parts), console)}
+        return {**routes, **console_routes(Insight(parts), console)}
 
     def _make_active_config(self, file: Path, loaded: Loaded) -> ActiveConfig:
         telemetry = self._telemetry
@@ -267,7 +267,7 @@ class App:
         self._client_metrics.count(decision)
 
     def _show_signing(self, view: KeyringView) -> None:
-        """Use the keys of *view*: those of before can sign until the snapshot has changed."""
+        """Use the keys of *view*; the previous keys can sign until the snapshot has changed."""
         self._lanes.tokens.add(view)
         self._store.set_signing(view.key, view.published)
         self._lanes.tokens.use(view)

@@ -13,12 +13,12 @@ from authz.admin.routes import Route
 from authz.config.model import Console
 
 
-def make_routes_of_console(source: ConsoleSource, console: Console) -> Mapping[str, Route]:
+def console_routes(source: ConsoleSource, console: Console) -> Mapping[str, Route]:
     """Return the console's routes of the admin port."""
     access = Access(read_token_of(console.token_file), csrf=secrets.token_urlsafe())
     return make_console_routes(source, access, clock=time.time, writable=not console.read_only)
 
 
-def make_routes_of_revocations(backend: RevocationBackend, console: Console) -> Mapping[str, Route]:
-    """Return the routes of the admin port for revocations; who may use the console by a program may revoke."""
+def revocation_routes(backend: RevocationBackend, console: Console) -> Mapping[str, Route]:
+    """Return the routes of the admin port for revocations; a program that may use the console may revoke."""
     return make_revocation_routes(backend, Access(read_token_of(console.token_file), csrf=""))

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
-from authz.runtime.process import LIFELINE, interpreter, start_bound
+from authz.runtime.process import LIFELINE, interpreter, start_child
 from authz.runtime.signals import END
 
 _COMMAND: Final = "_fork"  # of authz.__main__
@@ -105,7 +105,7 @@ class ForkServer:
 
     def _open(self) -> None:
         # Each message is one whole, and comes with its descriptors.
-        self._child = start_bound(self._command, socket.SOCK_SEQPACKET)
+        self._child = start_child(self._command, socket.SOCK_SEQPACKET)
         self._child.socket.settimeout(0)
         self._alive = True
         self.generation += 1
@@ -170,7 +170,7 @@ def _send(pid: int, number: int) -> None:
 
 
 def serve_requests(prepare: Callable[[], None], run: Callable[[Request, int], int]) -> None:
-    """Be the fork server until the supervisor closes its end.
+    """Run as the fork server until the supervisor closes its end.
 
     *prepare* is called once, before the first fork; *run* is called in each worker, with the descriptor of its
     handover, and returns the exit status.
@@ -241,7 +241,7 @@ def _notify(supervisor: socket.socket, number: int, pid: int, status: int | None
 
 
 def _run_worker(request: Request, descriptors: Sequence[int], run: Callable[[Request, int], int]) -> NoReturn:
-    """Be a worker, and end: nothing of the server's own is undone here."""
+    """Run as a worker and exit, without the clean-up of what the server has started."""
     status = _CRASHED
     try:
         lifeline, handover = descriptors

@@ -1,4 +1,4 @@
-"""What a supervisor passes to a worker: its `server` section, and the last good configuration, which it has checked.
+"""The handover of a supervisor to a worker: its `server` section, and the last good configuration, already checked.
 
 A restarted worker must not depend on the current file, which may be invalid or missing while the other workers use the
 last good configuration. The worker starts with that one too, and its own file watch then detects the difference.
@@ -21,7 +21,7 @@ from authz.files.stamp import FileStamp
 from authz.files.watch import FileWatch
 from authz.runtime.loaded import CheckFailedError, Loaded, unpack, unpickle
 from authz.runtime.loading import Check
-from authz.runtime.process import Bound
+from authz.runtime.process import ConnectedChild
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Source:
         file: Path,
         watch: FileWatch,
         *,
-        child: Bound | None = None,
+        child: ConnectedChild | None = None,
         meanwhile: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """Read *file*, whose stamp *watch* has taken before, and have *child* check it, or a process that is started.

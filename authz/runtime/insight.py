@@ -115,10 +115,10 @@ class Insight:
         from authz.tooling.explain.live import explain_live, read_question  # noqa: PLC0415 - as above
 
         try:
-            asked = read_question(question, now=self._parts.now())
+            parsed = read_question(question, now=self._parts.now())
         except InputError as error:
             raise QuestionError(str(error)) from None
-        explained = explain_live(asked, self._parts.snapshot(), self._parts.active().config)
+        explained = explain_live(parsed, self._parts.snapshot(), self._parts.active().config)
         return {"explanations": [explained.document()]}
 
     def refresh(self, issuer: str | None) -> Mapping[str, object] | None:

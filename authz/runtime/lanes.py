@@ -1,4 +1,4 @@
-"""What answers the needs of decisions in one process, except for keys: lanes that follow the configuration."""
+"""The lanes of one process that answer the needs of decisions, except for keys; they follow the configuration."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ProcessLanes:
         }
 
     def reconfigure(self, config: Config, snapshot: Snapshot) -> None:
-        """Have lanes to what *config* names, before the *snapshot* that needs them is used."""
+        """Use lanes to the systems of *config*, before the *snapshot* that needs them is used."""
         self._facts.reconfigure(config)
         self._status_lists.reconfigure(config)
         self.clients.reconfigure(snapshot.clients)
@@ -76,7 +76,7 @@ def max_waiting(server: Server, transport: Choice) -> int:
 
 
 def _make_proof_lane(config: Config, metrics: FactMetrics, state: SharedState | None, *, max_waiting: int) -> Lane:
-    """Return what remembers used proofs: the shared *state*, or the memory of this process."""
+    """Return the lane for used proofs: in the shared *state*, or in the memory of this process."""
     memory = _make_proof_memory(config.dpop)
     if config.shared_state is None or state is None:
         return ProofLane(memory)

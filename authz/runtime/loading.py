@@ -3,7 +3,7 @@
 Rules of this file:
 1. The text is read here, after its stamp was taken. The child opens no file of the configuration.
 2. The child may take _MAX_SECONDS; it is killed afterwards, and with this process, whatever ends it.
-3. A child that ends without an answer is an error of its own (`CheckFailedError`), never a valid configuration.
+3. A child that ends without an answer is a separate error (`CheckFailedError`), never a valid configuration.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from authz.config.text import read_text
 from authz.runtime.loaded import MAX_BYTES, CheckFailedError, Loaded, unpack
-from authz.runtime.process import Bound, interpreter, start_bound
+from authz.runtime.process import ConnectedChild, interpreter, start_child
 
 _COMMAND: Final = "_check"  # of authz.__main__
 _MAX_SECONDS: Final = 600.0  # a file of 4 MiB takes ten seconds of CPU time, and a start may have little of it
@@ -43,7 +43,7 @@ class Check:
         file: str,
         command: Sequence[str] | None = None,
         *,
-        child: Bound | None = None,
+        child: ConnectedChild | None = None,
         max_seconds: float = _MAX_SECONDS,
     ) -> None:
         """Start it, unless *child* is this process; *file* is the name of the configuration in messages.
@@ -54,7 +54,7 @@ class Check:
         self._max_seconds: Final = max_seconds
         self._deadline: Final = time.monotonic() + max_seconds
         argv = [*(command or [*interpreter(), _COMMAND]), file]
-        self._child: Final = start_bound(argv, socket.SOCK_STREAM) if child is None else child
+        self._child: Final = start_child(argv, socket.SOCK_STREAM) if child is None else child
 
     def __enter__(self) -> Self:
         return self

@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
-from authz.admin.signing import make_routes_of_signing
+from authz.admin.signing import make_signing_routes
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Admin, Config, Server
 from authz.core.implementation import IMPLEMENTATION
 from authz.files.watch import FileWatch
-from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
+from authz.runtime.console import console_routes, revocation_routes
 from authz.runtime.fork_server import ForkedWorker, ForkServer, Request
 from authz.runtime.handover import Handover, LastGood, Source
 from authz.runtime.pod_insight import PodInsight
@@ -150,8 +150,8 @@ def _make_admin(section: Admin, workers: Workers) -> AdminServer:
         keys=workers.describe_keys,
         refresh=workers.refresh_keys,
     )
-    routes = {**routes, **make_routes_of_revocations(PodRevocations(workers), section.console)}
-    routes = {**routes, **make_routes_of_signing(PodSigning(workers))}
+    routes = {**routes, **revocation_routes(PodRevocations(workers), section.console)}
+    routes = {**routes, **make_signing_routes(PodSigning(workers))}
     if section.console.enabled:
-        routes = {**routes, **make_routes_of_console(PodInsight(workers), section.console)}
+        routes = {**routes, **console_routes(PodInsight(workers), section.console)}
     return AdminServer(parse_tcp_address(section.listen), routes)

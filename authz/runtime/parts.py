@@ -123,7 +123,7 @@ def _share_revocations(config: Config, state: SharedState | None, env: FeedEnv, 
 
 
 def make_logout_receiver(store: SnapshotStore, feeds: Registry, revocations: Revocations) -> LogoutReceiver:
-    """Return what receives logout tokens."""
+    """Return the receiver of logout tokens."""
     lane = KeyLane(feeds.feeds, max_waiting=0)
     return LogoutReceiver(
         revocations.events, snapshot=store.current, lane=lane, metrics=revocations.metrics, now=time.time
@@ -133,7 +133,7 @@ def make_logout_receiver(store: SnapshotStore, feeds: Registry, revocations: Rev
 def make_transmitters(
     store: SnapshotStore, scheduler: Scheduler, feeds: Registry, revocations: Revocations
 ) -> Transmitters:
-    """Return what receives and fetches security events."""
+    """Return the transmitters, whose security events are received and polled."""
     env = FeedEnv(
         monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=scheduler.spawn, wake=scheduler.wake
     )
@@ -164,7 +164,7 @@ def make_keyring(publish: Callable[[KeyringView], None], shared: SharedState | N
 
 
 def make_key_store(shared: SharedState | None, config: Config) -> StateStore:
-    """Return where generated signing keys are kept. Raises StateError."""
+    """Return the store of generated signing keys. Raises StateError."""
     secret_file = config.signing.rotation.shared_secret_file
     if secret_file is None:
         return make_local_store(config)

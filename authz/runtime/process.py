@@ -63,7 +63,7 @@ class Process:
         process = cls.__new__(cls)
         process._pid = os.fork()  # noqa: SLF001 - its own
         if not process._pid:  # noqa: SLF001 - as above
-            _end_after(run)
+            _run_and_exit(run)
         return process
 
     def poll(self) -> int | None:
@@ -73,8 +73,8 @@ class Process:
             self._status = os.waitstatus_to_exitcode(status) if pid else None
         return self._status
 
-    def end_with(self, pipe: int) -> None:
-        """Have the kernel kill the process when the other end of *pipe*, of which it has this one too, is closed.
+    def kill_when_closed(self, pipe: int) -> None:
+        """Let the kernel kill the process when the other end of *pipe* is closed; the process has this end too.
 
         The kernel also closes it when this process ends, whatever ends it.
         """
@@ -84,7 +84,7 @@ class Process:
             fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
     def wait(self, seconds: float) -> int | None:
-        """Wait at most so many seconds for the end of the process, and return what `poll` does."""
+        """Wait at most *seconds* for the end of the process, and return what `poll` does."""
         deadline = time.monotonic() + seconds
         while (status := self.poll()) is None and time.monotonic() < deadline:
             time.sleep(_POLL)  # not every sandbox has pidfd_open
@@ -96,8 +96,8 @@ class Process:
             os.kill(self._pid, number)
 
 
-def _end_after(run: Callable[[], None]) -> NoReturn:
-    """Be a forked child: nothing that its parent has started is ended here."""
+def _run_and_exit(run: Callable[[], None]) -> NoReturn:
+    """Call *run* in a forked child and exit, without the clean-up of what the parent has started."""
     status = _CRASHED
     try:
         os.setpgid(0, 0)
@@ -112,29 +112,31 @@ def _end_after(run: Callable[[], None]) -> NoReturn:
         os._exit(status)
 
 
-LIFELINE: Final = 3  # the file descriptor by which `start_bound` has a child killed; the child does nothing with it
+LIFELINE: Final = 3  # the file descriptor by which `start_child` has a child killed; the child does nothing with it
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """A child *process* that has a socket as its stdin; *socket* is our end. It is killed when *lifeline* is closed."""
+class ConnectedChild:
+    """A child *process* whose stdin is a socket; *socket* is our end. It is killed when *lifeline* is closed."""
 
     process: Process
     socket: socket.socket
     lifeline: int
 
 
-def start_bound(argv: list[str], kind: socket.SocketKind) -> Bound:
+def start_child(argv: list[str], kind: socket.SocketKind) -> ConnectedChild:
     """Start *argv* with a socket of this *kind*. Raises OSError."""
-    return _bind(kind, lambda ends: Process(argv, descriptors={_STDIN: ends.their_socket, LIFELINE: ends.their_pipe}))
+    return _connect(
+        kind, lambda ends: Process(argv, descriptors={_STDIN: ends.their_socket, LIFELINE: ends.their_pipe})
+    )
 
 
-def fork_bound(run: Callable[[], None]) -> Bound:
+def fork_child(run: Callable[[], None]) -> ConnectedChild:
     """Start a copy of this process that calls *run* and ends, with a stream socket. Raises OSError.
 
     No other thread may run, as for `Process.fork`.
     """
-    return _bind(socket.SOCK_STREAM, lambda ends: Process.fork(partial(_run_bound, ends, run)))
+    return _connect(socket.SOCK_STREAM, lambda ends: Process.fork(partial(_run_child, ends, run)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +149,12 @@ class _Ends:
     their_pipe: int
 
 
-def _bind(kind: socket.SocketKind, start: Callable[[_Ends], Process]) -> Bound:
+def _connect(kind: socket.SocketKind, start: Callable[[_Ends], Process]) -> ConnectedChild:
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     their_pipe, our_pipe = os.pipe()
     try:
         process = start(_Ends(ours.fileno(), our_pipe, theirs.fileno(), their_pipe))
-        process.end_with(their_pipe)
+        process.kill_when_closed(their_pipe)
     except OSError:
         ours.close()
         os.close(our_pipe)
@@ -160,10 +162,10 @@ def _bind(kind: socket.SocketKind, start: Callable[[_Ends], Process]) -> Bound:
     finally:
         theirs.close()
         os.close(their_pipe)
-    return Bound(process, ours, our_pipe)
+    return ConnectedChild(process, ours, our_pipe)
 
 
-def _run_bound(ends: _Ends, run: Callable[[], None]) -> None:
+def _run_child(ends: _Ends, run: Callable[[], None]) -> None:
     # If the child had our ends too, none of them would close with this process.
     os.close(ends.our_socket)
     os.close(ends.our_pipe)

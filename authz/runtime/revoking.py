@@ -1,4 +1,4 @@
-"""What the admin port's paths for revocations ask: this process, or all workers of a supervisor."""
+"""The backends of the admin port's routes for revocations: this process, or all workers of a supervisor."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class ProcessRevocations:
         return self._revocations.describe()
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
-        """Have the operator's entries count. Raises Refusal."""
+        """Apply the operator's entries. Raises Refusal."""
         entries = _read(document)
         new = _apply(lambda: self._revocations.events.revoke(entries, OPERATOR, undoable=True))
         return {"entries": len(entries)} | ({"new": new} if isinstance(new, int) else {"unshared": new})
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
-        """Take back what operators have revoked by these names. Raises Refusal."""
-        names = [(entry.by, entry.issuer, entry.value) for entry in _read(document)]
-        undone = _apply(lambda: self._revocations.events.undo(names, OPERATOR))
+        """Take back what operators have revoked by these targets. Raises Refusal."""
+        targets = [(entry.by, entry.issuer, entry.value) for entry in _read(document)]
+        undone = _apply(lambda: self._revocations.events.undo(targets, OPERATOR))
         return {"undone": undone} if isinstance(undone, int) else {"unshared": undone}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
-        """Say which sources revoke what is named. Raises Refusal."""
+        """Return which sources revoke the targets. Raises Refusal."""
         found = [self._revocations.look_up((entry.by, entry.issuer, entry.value)) for entry in _read(document)]
         return {"revoked": found}
 
@@ -71,7 +71,7 @@ def _read(document: bytes) -> tuple[RevocationEntry, ...]:
         read = parse_revocation_list(document, max_entries=MAX_ENTRIES)
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, (str(error),)) from None
-    if read.errors:  # unlike a list: who sends it is there to correct it
+    if read.errors:  # unlike a list: the sender is there to correct it
         raise Refusal(HTTPStatus.BAD_REQUEST, tuple(f"entry {place}: {why}" for place, why in read.errors))
     return read.entries
 
@@ -83,24 +83,24 @@ class PodRevocations:
         self._workers: Final = workers
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what the first worker that answers knows, and who does not answer. Raises OSError."""
+        """Return the description of the first worker that answers, and the silent workers. Raises OSError."""
         found = self._workers.read(PATH)
         if not found:
             return {"sources": [], "max_entries": 0, "silent_workers": self._workers.silent(found)}
         return {**next(iter(found.values())), "silent_workers": self._workers.silent(found)}
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
-        """Have the first worker that answers take the entries, and the others read them. Raises Refusal."""
+        """Let the first worker that answers apply the entries, and the others read them. Raises Refusal."""
         found = self._post_to_one(PATH, document)
         return {**found, "silent_workers": self.catch_up()}
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
-        """Have the first worker that answers take entries back, and the others read that. Raises Refusal."""
+        """Let the first worker that answers take entries back, and the others read that. Raises Refusal."""
         found = self._post_to_one(UNDO_PATH, document)
         return {**found, "silent_workers": self.catch_up()}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
-        """Say what the first worker that answers knows. Raises Refusal."""
+        """Return the result of the first worker that answers. Raises Refusal."""
         return self._post_to_one(FIND_PATH, document)
 
     def _post_to_one(self, path: str, document: bytes) -> Mapping[str, Any]:
@@ -113,5 +113,5 @@ class PodRevocations:
         return found
 
     def catch_up(self) -> list[int]:
-        """Have all workers read their file; return those that did not answer, and read it within a second or so."""
+        """Let all workers read their file; return those that did not answer: they read it within a second or so."""
         return self._workers.silent(self._workers.post(CATCH_UP_PATH, {}))

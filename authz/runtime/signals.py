@@ -41,7 +41,7 @@ class StartGuard:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Have no thread meanwhile, so that this process may be forked. A signal is received afterwards."""
+        """Stop the thread meanwhile, so that this process may be forked. A signal is received afterwards."""
         self.release()
         try:
             yield

@@ -66,7 +66,7 @@ class ProcessSigning:
         return HTTPStatus.OK, text
 
     def facts(self) -> SigningStatus | None:
-        """Return what metrics say."""
+        """Return the values of the metrics."""
         if not self._keyring.enabled:
             return None
         described: dict[str, Any] = self._keyring.describe()
@@ -97,11 +97,11 @@ class PodSigning:
         return next(iter(self._workers.read("/signing").values()), None)
 
     def rotate(self) -> tuple[HTTPStatus, str]:
-        """Have one worker begin a rotation; the others follow."""
+        """Let one worker begin a rotation; the others follow."""
         return self._post("/signing/rotate")
 
     def withdraw(self, kid: str) -> tuple[HTTPStatus, str]:
-        """Have every worker withdraw a key at once: of a listed key no other worker would learn."""
+        """Let every worker withdraw a key at once: a listed key is not in the state that workers share."""
         answers = self._workers.post(f"/signing/withdraw?{urlencode({'kid': kid})}", None)
         if silent := self._workers.silent(answers):
             numbers = ", ".join(map(str, silent))

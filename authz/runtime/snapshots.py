@@ -55,11 +55,11 @@ class SnapshotBuilder:
             gc.enable()
 
     def evict_removed_keys(self, snapshot: Snapshot) -> None:
-        """Forget what was verified by keys that *snapshot* does not have."""
+        """Evict what was verified by keys that *snapshot* does not have."""
         self._signatures.evict_removed_keys(snapshot)
         self._tokens.evict_removed_keys(snapshot)
 
 
 def _pause() -> None:
-    """Let the thread that decides go on: a reload must not be noticed."""
+    """Yield to the deciding thread: a reload must not delay decisions."""
     time.sleep(_PAUSE)

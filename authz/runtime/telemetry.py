@@ -1,4 +1,4 @@
-"""What one process says about itself: metrics, the decision log, what the console shows, and their export."""
+"""The telemetry of one process: metrics, the decision log, the data of the console, and their export."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ class Workers(Collector):
 
     def read(self, target: str, query: Mapping[str, object] | None = None) -> dict[int, Any]:
         """Return the JSON data that each worker answers at *target*; a worker that has none is left out."""
-        asked = f"{target}?{urlencode(query)}" if query else target
-        return documents(request_all(self._sockets, asked, seconds=SECONDS))
+        target_with_query = f"{target}?{urlencode(query)}" if query else target
+        return documents(request_all(self._sockets, target_with_query, seconds=SECONDS))
 
     def post(self, target: str, data: object) -> dict[int, WorkerResponse]:
         """Post *data*, as JSON, to each worker."""

@@ -118,7 +118,7 @@ class Keyring:
         with self._lock:
             self._config = config if config.identity.minted is not None else None
             rotation = config.signing.rotation
-            key = (rotation.where, config.signing.generated_algorithm)
+            key = (rotation.storage, config.signing.generated_algorithm)
             if key != self._store_key:
                 self._store, self._store_key = None, key
         self.step()

@@ -33,6 +33,7 @@ class Sealer:
     def __init__(self, file: Path) -> None:
         self._file: Final = file
         self._stamp: FileStamp | None = None
+        self._key = b""
         self._ciphers: tuple[AESGCM, ...] = ()
 
     def __repr__(self) -> str:
@@ -70,7 +71,8 @@ class Sealer:
                 secret = file.read(MAX_SECRET)
             if len(secret) < MIN_SECRET:
                 raise ValueError(f"{self._file}: has less than {MIN_SECRET} octets")
-            cipher = AESGCM(HKDF(SHA256(), 32, None, _PURPOSE).derive(secret))
-            self._ciphers = (cipher, *self._ciphers[:1])
+            key = HKDF(SHA256(), 32, None, _PURPOSE).derive(secret)
+            if key != self._key:  # a file that was only written again has no new secret: the one before still decrypts
+                self._key, self._ciphers = key, (AESGCM(key), *self._ciphers[:1])
             self._stamp = stamp
         return self._ciphers

@@ -1,7 +1,7 @@
 """The decision log as OpenTelemetry log records, by OTLP. Imported only if it is on: the SDK takes 60 ms to import.
 
 Rules of this file:
-1. A record says what the log line says, under the names of the semantic conventions where they have one.
+1. A record says what the log line says, under the names of the semantic conventions if they have one.
 2. Records that wait for the exporter are counted and bounded, as spans are; a lost one is counted.
 """
 

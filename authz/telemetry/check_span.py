@@ -35,7 +35,7 @@ _STATIC_ATTRIBUTES: Final = {
 
 
 class Shape(NamedTuple):
-    """What many spans have in common. *alg* and *kid* are truncated, not escaped; *cached* is of the signature."""
+    """The values that many spans share. *alg* and *kid* are truncated, not escaped; *cached* is of the signature."""
 
     outcome: str
     reason: Reason
@@ -67,7 +67,7 @@ class CheckSpan(NamedTuple):
 
     @property
     def context(self) -> SpanContext:
-        """What the SDK's batches ask a span for: that it is sampled."""
+        """The context that the SDK's batch processor reads: the span is sampled."""
         return _SAMPLED
 
 

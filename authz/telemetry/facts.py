@@ -1,4 +1,4 @@
-"""Metrics of facts from other systems: what came of each question, by kind and source."""
+"""Metrics of facts from other systems: the results of questions, by kind and source."""
 
 from __future__ import annotations
 

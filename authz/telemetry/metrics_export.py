@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. The numbers are those of `/metrics`, read from the same registry: a check counts once, for any reader.
-2. All are cumulative. One export at a time, each with the numbers of its own moment: an absent collector costs nothing.
+2. All are cumulative. One export at a time, with the current numbers: nothing accumulates while a collector is absent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all signals have in common that are sent by OTLP: one resource, one protocol, the same OTEL_* variables."""
+"""Common to all signals that are sent by OTLP: the resource, the protocol, and the OTEL_* variables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_disabled(environment: Mapping[str, str]) -> bool:
 
 
 def our_resource() -> Resource:
-    """Return who we are: name, version and a random instance id, unless OTEL_* variables say otherwise.
+    """Return our resource: name, version and a random instance id, unless OTEL_* variables set others.
 
     Raises ValueError.
     """

@@ -1,4 +1,4 @@
-"""Metrics of revocations: how many entries each source has, what came of events, and refreshes of lists."""
+"""Metrics of revocations: entries of each source, results of events, and refreshes of lists."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class RevocationMetrics(Collector):
         self._count = count
 
     def expect_events(self, source: str) -> None:
-        """Have the series of a source that alerts need: one that begins with 1 has no increase."""
+        """Create the series of a source that alerts need: a series that begins with 1 has no increase."""
         for result in _ALERTED:
             self._events.labels(source, result)
 
     def expect_shared(self, source: str, unshared: Callable[[], int]) -> None:
-        """Have the series of what replicas share; *unshared* is called at each scrape for how many events wait."""
+        """Create the series of what replicas share; *unshared* returns the number of pending events at each scrape."""
         self._unshared = unshared
         self.last_success.labels(source)
         for result in _ALERTED_SHARED:
@@ -70,7 +70,7 @@ class RevocationMetrics(Collector):
         self._events.labels(source, result).inc(count)
 
     def expect_list(self, source: str) -> None:
-        """Have the series of a list from the start."""
+        """Create the series of a list, so that they exist from the start."""
         for result in Refresh:
             self.refreshes.labels(source, result.value)
         self.last_success.labels(source)

@@ -1,4 +1,4 @@
-"""What stands in for the issuer that exchanges tokens (RFC 8693): its token says what was asked for, unsigned."""
+"""A substitute for the issuer that exchanges tokens (RFC 8693): its unsigned token has the requested claims."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def answer_exchange() -> dict[str, InstantLane]:
 
 
 def _exchange(need: Need) -> Exchanged:
-    asked = read_request(need.payload)
-    audience = asked.audiences[0] if len(asked.audiences) == 1 else list(asked.audiences)
-    parts = ({"alg": "none"}, {"aud": audience, "scope": asked.scope})
+    request = read_request(need.sent)
+    audience = request.audiences[0] if len(request.audiences) == 1 else list(request.audiences)
+    parts = ({"alg": "none"}, {"aud": audience, "scope": request.scope})
     head, payload = (base64url.encode(json.dumps(part).encode()).decode() for part in parts)
     return Exchanged(f"{head}.{payload}.not-signed", None)

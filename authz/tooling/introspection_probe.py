@@ -1,10 +1,10 @@
-"""Ask each issuer that is asked about tokens once, by the code that serves, and say what that proves.
+"""Introspect tokens at each issuer with introspection once, by the code that serves, and say what that proves.
 
-1. About a token that was never issued: the URL, the connection and the form of the answer.
-2. The same with a secret that is wrong: whether the server looks at our credentials at all. Dex does not.
-3. About a token of our own, if the server gives us one by client_credentials: whether we may ask about tokens. Keycloak
-   calls a token inactive to a client that is not in its audience, and under another host name than `iss`: if the token
-   is a JWT, it says which.
+1. A token that was never issued proves the URL, the connection and the form of the response.
+2. The same with a wrong secret proves whether the server checks our credentials at all. Dex does not.
+3. A token of our own, if the server issues one by client_credentials, proves whether we may introspect. For Keycloak a
+   token is inactive if the client is not in its audience, or if the host name is not that of `iss`: if the token is a
+   JWT, it shows which.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url, read_url
 from authz.feeds.fact_lanes import make_auth, make_introspection, make_poster
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import ClientAuth, SecretText
+from authz.feeds.http.client_auth import ClientAuth, ClientSecretBasic
 from authz.feeds.http.connect import resolve
 from authz.feeds.http.post import Post
 from authz.feeds.issuer_client import make_issuer_endpoint
@@ -36,8 +36,8 @@ _NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-answered"
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
-    """What asking one issuer proved: *ok* says that it answers us, *findings* are sentences."""
+class ProbedIntrospection:
+    """The result of asking one issuer: *ok* if it answers us; *findings* are sentences."""
 
     issuer: str
     ok: bool
@@ -53,31 +53,33 @@ class Probed:
         return {"issuer": self.issuer, "ok": self.ok, "findings": list(self.findings)}
 
 
-def probe_all(config: Config) -> list[Probed]:
+def probe_introspection(config: Config) -> list[ProbedIntrospection]:
     """Probe every issuer that is asked about tokens."""
-    return [probe(name, issuer) for name, issuer in config.issuers.items() if issuer.introspection is not None]
+    return [probe_issuer(name, issuer) for name, issuer in config.issuers.items() if issuer.introspection is not None]
 
 
-def probe(name: str, issuer: Issuer) -> Probed:
+def probe_issuer(name: str, issuer: Issuer) -> ProbedIntrospection:
     """Probe one issuer."""
     try:
         fact = _ask(issuer, _NEVER_ISSUED)
     except SourceError as error:
-        return Probed(name, ok=False, findings=(f"{error.result}: {error}",))
+        return ProbedIntrospection(name, ok=False, findings=(f"{error.result}: {error}",))
     if fact.result == "active":
-        return Probed(name, ok=False, findings=("a token that was never issued is called active: this proves nothing",))
+        return ProbedIntrospection(
+            name, ok=False, findings=("a token that was never issued is called active: this proves nothing",)
+        )
     findings = ["a token that was never issued is called inactive"]
     if issuer.introspection is not None and issuer.introspection.kind is IntrospectionKind.TOKEN_REVIEW:
         findings.append("our account may ask the API server about tokens (tokenreviews)")
-        return Probed(name, ok=True, findings=tuple(findings))
+        return ProbedIntrospection(name, ok=True, findings=tuple(findings))
     try:
         findings += _try_wrong_secret(issuer)
         ok, own = _ask_about_own(issuer)
         findings.append(own)
     except RefreshError as error:
         findings.append(f"no more could be tried: {error}")
-        return Probed(name, ok=True, findings=tuple(findings))
-    return Probed(name, ok=ok, findings=tuple(findings) if ok else (own,))
+        return ProbedIntrospection(name, ok=True, findings=tuple(findings))
+    return ProbedIntrospection(name, ok=ok, findings=tuple(findings) if ok else (own,))
 
 
 def _ask(issuer: Issuer, token: str, auth: ClientAuth | None = None) -> Fact:
@@ -90,11 +92,11 @@ def _ask(issuer: Issuer, token: str, auth: ClientAuth | None = None) -> Fact:
 
 def _try_wrong_secret(issuer: Issuer) -> Iterator[str]:
     """Ask with a wrong secret."""
-    asked = issuer.introspection
-    if asked is None or asked.client.secret_file is None:
+    section = issuer.introspection
+    if section is None or section.client.secret_file is None:
         yield "whether our credentials are looked at cannot be tried with this kind of proof"
         return
-    wrong = SecretText(asked.client.id or "", "wrong on purpose")
+    wrong = ClientSecretBasic(section.client.id or "", "wrong on purpose")
     try:
         _ask(issuer, _NEVER_ISSUED, wrong)
     except SourceError as error:
@@ -131,22 +133,22 @@ def _explain_inactive(issuer: Issuer, token: str) -> tuple[bool, str]:
 
     Where only opaque tokens are asked about, a JWT of ours proves nothing about them.
     """
-    asked = issuer.introspection
+    section = issuer.introspection
     claims = _read_claims(token)
-    if asked is None or claims is None:
+    if section is None or claims is None:
         return False, "our client may not ask about it"
     named = claims.get("aud")
     audiences = named if isinstance(named, list) else [named]
-    if asked.client.id is not None and asked.client.id not in audiences:
+    if section.client.id is not None and section.client.id not in audiences:
         shown = ", ".join(str(each) for each in audiences if each) or "absent"
         return False, (
-            f"its aud is {shown}, and does not name our client {asked.client.id}. To Keycloak's clients each token "
+            f"its aud is {shown}, and does not name our client {section.client.id}. To Keycloak's clients each token "
             "is inactive that does not name them: add an Audience mapper"
         )
-    url = make_issuer_endpoint(issuer, asked.url, resolve=resolve).locate()
+    url = make_issuer_endpoint(issuer, section.url, resolve=resolve).locate()
     here, theirs = urlsplit(url).netloc, urlsplit(str(claims.get("iss"))).netloc
     if here != theirs:
-        return asked.mode is IntrospectionMode.ALWAYS, (
+        return section.mode is IntrospectionMode.ALWAYS, (
             f"it was asked about at {here}, and its iss is at {theirs}. For Keycloak each token is inactive that has "
             "another host name"
         )
@@ -173,18 +175,18 @@ def _get_token(issuer: Issuer) -> str | None:
     headers = {"content-type": "application/x-www-form-urlencoded", **credentials.headers}
     poster = make_poster(issuer)
     try:
-        answer = poster.post(url, lambda: Post(body, headers))
+        response = poster.post(url, lambda: Post(body, headers))
     finally:
         poster.close()
     try:
-        token = parse_object(answer.body).get("access_token") if answer.status == 200 else None
+        token = parse_object(response.body).get("access_token") if response.status == 200 else None
     except ValueError:
         return None
     return token if isinstance(token, str) and token.isascii() else None
 
 
 def _find_token_endpoint(issuer: Issuer) -> str | None:
-    """Return where the issuer gives tokens, None if it does not say. Raises RefreshError."""
+    """Return the token endpoint in the issuer's discovery document, or None. Raises RefreshError."""
     if issuer.key_sources not in ((), ("discovery_url",)):
         return None
     where = issuer.discovery_url or discovery_url(issuer.discovery_base)

@@ -28,7 +28,7 @@ _MADE_UP: Final = "authz-check-config"
 
 @dataclass(frozen=True, slots=True)
 class ProbedPdp:
-    """What asking one PDP proved: *ok* says that it decides, *findings* are sentences."""
+    """The result of asking one PDP: *ok* if it decides; *findings* are sentences."""
 
     pdp: str
     ok: bool

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from authz.config.model import Config
-from authz.tooling.introspection_probe import probe_all
-from authz.tooling.list_probe import probe_lists
+from authz.tooling.introspection_probe import probe_introspection
+from authz.tooling.key_probe import probe_keys
 from authz.tooling.pdp_probe import probe_pdps
-from authz.tooling.probe import fetch_all
+from authz.tooling.revocation_list_probe import probe_lists
 from authz.tooling.risk_probe import probe_risk
 from authz.tooling.shared_state_probe import probe_shared_state
 from authz.tooling.signing_probe import probe_signing
@@ -19,7 +19,7 @@ from authz.tooling.transmitter_probe import probe_transmitters
 
 
 class Probe(Protocol):
-    """What asking one system proved."""
+    """The result of probing one system."""
 
     @property
     def ok(self) -> bool:
@@ -34,9 +34,9 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeGroup:
-    """What asking the systems of one kind proved; *name* is its member in the JSON output.
+    """The results of probing the systems of one kind; *name* is their member in the JSON output.
 
-    *failure* says that some fail, of which there are `{failed}` of `{total}`. *is_one*: there is at most one.
+    *failure* is a sentence with `{failed}` and `{total}`, the numbers of systems. *is_one*: there is at most one.
     """
 
     name: str
@@ -57,14 +57,16 @@ class ProbeGroup:
 
 def probe_everything(config: Config) -> Iterator[ProbeGroup]:
     """Yield what each kind of system answers; the keys of issuers come first, also if there are none."""
-    fetched = list(fetch_all(config))
+    fetched = list(probe_keys(config))
     yield ProbeGroup("fetched", fetched, "{failed} of {total} issuers have no usable keys")
     keys = {each.issuer: each.keys for each in fetched}
     risk = probe_risk(config)
     state = probe_shared_state(config.shared_state) if config.shared_state is not None else None
     groups = (
         ProbeGroup(
-            "introspection", list(probe_all(config)), "{failed} of {total} issuers cannot be asked about tokens"
+            "introspection",
+            list(probe_introspection(config)),
+            "{failed} of {total} issuers cannot be asked about tokens",
         ),
         ProbeGroup("pdps", list(probe_pdps(config)), "{failed} of {total} PDPs do not decide"),
         ProbeGroup("risk", _listed(risk), "the risk engine does not answer what the rules read", is_one=True),

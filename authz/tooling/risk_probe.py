@@ -27,7 +27,7 @@ _MADE_UP: Final = "authz-check-config"
 
 @dataclass(frozen=True, slots=True)
 class ProbedRisk:
-    """What asking the engine proved: *ok* says that it answers what the rules read, *findings* are sentences."""
+    """The result of asking the engine: *ok* if it answers what the rules read; *findings* are sentences."""
 
     ok: bool
     findings: tuple[str, ...]

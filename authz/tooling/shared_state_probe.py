@@ -18,7 +18,7 @@ _KEPT_MS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class ProbedState:
-    """What asking the server proved: *ok* says that it does what is needed, *findings* are sentences."""
+    """The result of asking the server: *ok* if it does what is needed; *findings* are sentences."""
 
     ok: bool
     findings: tuple[str, ...]
@@ -51,7 +51,7 @@ def probe_shared_state(section: SharedStateSection) -> ProbedState:
 
 
 def _use_stream(state: SharedState) -> None:
-    """Do to a stream of its own what is done to that of revocations. Raises SharedStateError."""
+    """Use a new stream as that of revocations is used. Raises SharedStateError."""
     key = state.key("probe", secrets.token_hex(8))
     commands: list[tuple[Part, ...]] = [
         ("XADD", key, "*", "e", "probe"),

@@ -39,7 +39,7 @@ _NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-exchanged"
 
 @dataclass(frozen=True, slots=True)
 class ProbedSigning:
-    """What trying one thing proved: *what* it is, whether it is *ok*, and a sentence about it."""
+    """The result of one test: *what* was tested, whether it is *ok*, and a sentence about it."""
 
     what: str
     ok: bool

@@ -14,7 +14,7 @@ from authz.config.revocation import Transmitter
 from authz.feeds.failure import RefreshError
 from authz.feeds.transmitters import make_key_source, make_poll_source
 from authz.telemetry.redaction import printable
-from authz.tooling.probe import ADVICE
+from authz.tooling.key_probe import ADVICE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What well-known upstreams make of a request, and where that leads around a rule of a given configuration.
+"""How well-known upstreams interpret a request, and which rules of a given configuration that bypasses.
 
 Rules of this file:
 1. Nothing here changes a decision: these are warnings for the author of rules.
@@ -26,7 +26,7 @@ from authz.core.strictness import Strictness, access_rank, compare_rules
 
 
 class Trait(StrEnum):
-    """What an upstream does that rules do not say, in the words of the table."""
+    """A behaviour of an upstream that rules do not express, in the words of the table."""
 
     IGNORES_CASE = "ignores letter case"
     EMPTY_PARAMETER = "a parameter may be empty"
@@ -89,7 +89,7 @@ def write_list() -> str:
     return "".join(f"- {what}: {', '.join(f'`{name}`' for name in names)}\n" for what, names in lines)
 
 
-_Asked = tuple[str, tuple[str, ...]]  # method and segments
+_MethodAndPath = tuple[str, tuple[str, ...]]  # method and segments
 _ANY: Final = "{any}"  # no literal of a rule holds a brace
 _ANY_HOST: Final = "any-host"
 _POST: Final = "POST"
@@ -123,49 +123,51 @@ _Scope = tuple[str, Mapping[str, str], str]  # host, context and method
 
 
 class _BypassFinder:
-    """Asks for each rule what its routes may serve, wherever other rules are: on their hosts, by their methods."""
+    """Finds requests that the upstream may serve by the routes of a rule, with the hosts and methods of all rules."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._policy: Final = Policy(rules)
         matches = [rule.match for rule in sorted(rules, key=access_rank, reverse=True)]
         # A dictionary is a set that keeps its order.
         self._methods: Final = tuple({"GET": 0} | {method: 0 for match in matches for method in sorted(match.methods)})
-        self._hosts: Final = tuple({_ANY_HOST: 0} | {_sample(host): 0 for match in matches for host in match.hosts})
+        self._hosts: Final = tuple(
+            {_ANY_HOST: 0} | {_example_host(host): 0 for match in matches for host in match.hosts}
+        )
         self._contexts: Final = tuple({(): 0} | {tuple(sorted(match.context.items())): 0 for match in matches})
         self._depth: Final = max(len(path.segments) for match in matches for path in match.paths)
 
-    def find_bypasses(self, rule: Rule, trait: Trait) -> Iterator[tuple[_Asked, Rule]]:
+    def find_bypasses(self, rule: Rule, trait: Trait) -> Iterator[tuple[_MethodAndPath, Rule]]:
         """Yield requests that the upstream may serve by a route of *rule*, and the weaker rules that decide them."""
         for template in rule.match.paths:
             segments = tuple(_ANY if segment is None else segment for segment in template.segments)
             for host, context, method in islice(self._scopes(rule.match), MAX_SCOPES):
                 plain = (method, segments)
-                if all(self._select(asked, host, context) is not rule for asked in _with_rest(plain, template)):
+                if all(self._select(sample, host, context) is not rule for sample in _with_rest(plain, template)):
                     continue  # a rule above decides that already
-                for asked in self._variants(trait, plain, template):
-                    by = self._select(asked, host, context)
+                for sample in self._variants(trait, plain, template):
+                    by = self._select(sample, host, context)
                     if by is not None and compare_rules(rule, by) not in {Strictness.SAME, Strictness.NARROWS}:
-                        yield asked, by
+                        yield sample, by
 
     def _scopes(self, match: Match) -> Iterator[_Scope]:
         """Yield the hosts, contexts and methods of *match*, those of other rules among them."""
         own = dict(match.context)
         contexts = [own | dict(other) for other in self._contexts if _are_compatible(own, dict(other))]
-        hosts = [_sample(host) for host in match.hosts] or self._hosts
+        hosts = [_example_host(host) for host in match.hosts] or self._hosts
         below = tuple(f".{host.name}" for host in match.hosts if host.wildcard)
         if below:
             hosts = list(dict.fromkeys([*hosts, *(host for host in self._hosts if host.endswith(below))]))
         yield from product(hosts, contexts, sorted(match.methods) or self._methods)
 
-    def _variants(self, trait: Trait, plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+    def _variants(self, trait: Trait, plain: _MethodAndPath, template: PathTemplate) -> Iterator[_MethodAndPath]:
         if trait is Trait.TAKES_SLASHES:
             yield from _deeper_paths(plain, template, self._depth)
         else:
-            for asked in _VARIANTS[trait](plain, template):
-                yield from _with_rest(asked, template)
+            for sample in _VARIANTS[trait](plain, template):
+                yield from _with_rest(sample, template)
 
-    def _select(self, asked: _Asked, host: str, context: Mapping[str, str]) -> Rule | None:
-        method, segments = asked
+    def _select(self, sample: _MethodAndPath, host: str, context: Mapping[str, str]) -> Rule | None:
+        method, segments = sample
         path = Path("/" + "/".join(segments), segments, frozenset())
         try:
             return self._policy.select(Target(method, host, path), context)[0]
@@ -173,14 +175,14 @@ class _BypassFinder:
             return None
 
 
-def _with_rest(asked: _Asked, template: PathTemplate) -> Iterator[_Asked]:
-    """Yield what is asked, and something below it if *template* ends in `/**`."""
-    yield asked
+def _with_rest(sample: _MethodAndPath, template: PathTemplate) -> Iterator[_MethodAndPath]:
+    """Yield *sample*, and a path below it if *template* ends in `/**`."""
+    yield sample
     if template.prefix:
-        yield asked[0], (*asked[1], _ANY)
+        yield sample[0], (*sample[1], _ANY)
 
 
-def _sample(host: HostPattern) -> str:
+def _example_host(host: HostPattern) -> str:
     """Return a host that *host* matches."""
     return f"{_ANY_HOST}.{host.name}" if host.wildcard else host.name
 
@@ -190,47 +192,47 @@ def _are_compatible(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return all(one.get(name, value) == value for name, value in other.items())
 
 
-def _other_case(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+def _other_case(plain: _MethodAndPath, _template: PathTemplate) -> Iterator[_MethodAndPath]:
     method, segments = plain
     for fold in (str.swapcase, str.upper, str.lower):
         yield method, tuple(segment if segment == _ANY else fold(segment) for segment in segments)
 
 
-def _without_end(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+def _without_end(plain: _MethodAndPath, template: PathTemplate) -> Iterator[_MethodAndPath]:
     if template.segments and template.segments[-1] is None:
         yield plain[0], plain[1][:-1]
 
 
-def _deeper_paths(plain: _Asked, template: PathTemplate, depth: int) -> Iterator[_Asked]:
+def _deeper_paths(plain: _MethodAndPath, template: PathTemplate, depth: int) -> Iterator[_MethodAndPath]:
     """Yield deeper paths than the template, up to one that is longer than every template."""
     if template.segments and template.segments[-1] is None and not template.prefix:
         for more in range(1, max(1, depth - len(template.segments)) + 1):
             yield plain[0], (*plain[1], *[_ANY] * more)
 
 
-def _longer_text(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+def _longer_text(plain: _MethodAndPath, template: PathTemplate) -> Iterator[_MethodAndPath]:
     method, segments = plain
     if template.segments and template.segments[-1] is not None:
         yield method, (*segments[:-1], segments[-1] + _ANY)
         yield method, (*segments, _ANY)
 
 
-def _head(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+def _head(plain: _MethodAndPath, _template: PathTemplate) -> Iterator[_MethodAndPath]:
     if plain[0] == "GET":
         yield "HEAD", plain[1]
 
 
-def _lower_method(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+def _lower_method(plain: _MethodAndPath, _template: PathTemplate) -> Iterator[_MethodAndPath]:
     if plain[0] not in REGISTERED_METHODS:  # of the others the core refuses it
         yield plain[0].lower(), plain[1]
 
 
-def _by_post(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+def _by_post(plain: _MethodAndPath, _template: PathTemplate) -> Iterator[_MethodAndPath]:
     if plain[0] in {"PUT", "PATCH", "DELETE"}:
         yield _POST, plain[1]
 
 
-_VARIANTS: Final[Mapping[Trait, Callable[[_Asked, PathTemplate], Iterator[_Asked]]]] = {
+_VARIANTS: Final[Mapping[Trait, Callable[[_MethodAndPath, PathTemplate], Iterator[_MethodAndPath]]]] = {
     Trait.IGNORES_CASE: _other_case,
     Trait.EMPTY_PARAMETER: _without_end,
     Trait.TEXT_PREFIX: _longer_text,

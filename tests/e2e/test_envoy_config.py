@@ -21,7 +21,7 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server
-from authz.tooling.envoy_config.forwarded_claims import CLAIMS
+from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
 from tests.e2e.harness import Reply
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
@@ -163,10 +163,10 @@ def test_no_client_writes_an_identity(front: Front, path: str) -> None:
 
 def test_no_client_claims_another_host_path_or_method(front: Front) -> None:
     """Servers that believe such headers never see them; what the configuration does not name stays."""
-    claims = [(name, "DELETE") for name in CLAIMS if "_" not in name]  # with underscores the request is refused
+    claims = [(name, "DELETE") for name in FORWARDED_HEADERS if "_" not in name]  # a request with one is refused
     reply = front.ask("/public/1", *claims, ("x-forwarded-for", "192.0.2.1"), ("x-mine", "1"))
     assert reply.seen is not None
-    assert {name.lower() for name, _ in reply.seen} & {*CLAIMS, "x-mine"} == {"x-mine"}
+    assert {name.lower() for name, _ in reply.seen} & {*FORWARDED_HEADERS, "x-mine"} == {"x-mine"}
 
 
 @pytest.mark.parametrize("path", ["/public/%2e%2e/items/1", "/public/../items/1", "/public//../../items/1"])

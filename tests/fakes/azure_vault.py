@@ -14,7 +14,7 @@ from azure.core.credentials import AccessToken
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from authz.demo.loopback import Answer, LoopbackServer, RawResponse, Request, Response, json_response
+from authz.demo.loopback import LoopbackServer, RawResponse, Request, Responder, Response, json_response
 from tests.fakes.kms import Gate, PrivateKey, sign_digest
 from tests.fakes.tls import server_context
 
@@ -39,7 +39,7 @@ class FakeAzure:
     def __init__(self, key: PrivateKey, folder: Path) -> None:
         self.key = key
         self.operations = ["sign", "verify"]
-        self.fault: Answer | None = None
+        self.fault: Responder | None = None
         self.gate: Final = Gate()
         self.asked: list[str] = []
         authority = trustme.CA()
@@ -98,7 +98,7 @@ class FakeAzure:
         return {**shared, "kty": "RSA", "n": _encode(public.n.to_bytes(256, "big")), "e": "AQAB"}
 
 
-def azure_error(code: str, status: int) -> Answer:
+def azure_error(code: str, status: int) -> Responder:
     """Fail as the API does."""
     return lambda _: json_response({"error": {"code": code, "message": f"{code}: no"}}, status=status)
 

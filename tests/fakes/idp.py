@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
-from authz.demo.loopback import Answer, LoopbackServer, RawResponse, Request, Response, json_response
+from authz.demo.loopback import LoopbackServer, RawResponse, Request, Responder, Response, json_response
 from authz.demo.signing import SigningKey
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -27,7 +27,7 @@ class FakeIdp:
     def __init__(
         self, *, algorithm: str = "ES256", tls: ssl.SSLContext | None = None, now: Callable[[], float] = time.time
     ) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, Responder] = {}
         self.seen: list[Request] = []
         self.published: list[object] = []
         self.cache_control: str | None = None
@@ -97,7 +97,7 @@ class FakeIdp:
         self._down.wait()
         return RawResponse(())
 
-    def drip(self, *, seconds: float) -> Answer:
+    def drip(self, *, seconds: float) -> Responder:
         """The honest answer, one byte in so many seconds, status line and headers included."""
         return lambda request: RawResponse(self._drip(self.behave(request), seconds))
 
@@ -131,33 +131,33 @@ class FakeIdp:
         self.stop()
 
 
-def redirect(to: str, *, status: int = 302) -> Answer:
+def redirect(to: str, *, status: int = 302) -> Responder:
     """Send the client elsewhere."""
     return lambda _: Response(status, (("Location", to),))
 
 
-def fail(status: int = 500, *headers: tuple[str, str]) -> Answer:
+def fail(status: int = 500, *headers: tuple[str, str]) -> Responder:
     """An error status, say with Retry-After."""
     return lambda _: Response(status, headers, b"no")
 
 
-def say(body: bytes, *, content_type: str = "application/json") -> Answer:
+def say(body: bytes, *, content_type: str = "application/json") -> Responder:
     """200 with a body that no honest provider would send."""
     return lambda _: Response(200, (("Content-Type", content_type),), body)
 
 
-def html() -> Answer:
+def html() -> Responder:
     """200 with the page of a captive portal."""
     return say(b"<!doctype html><title>Please log in</title>", content_type="text/html")
 
 
-def brotli() -> Answer:
+def brotli() -> Responder:
     """200 with an encoding that was not asked for, as a proxy may send it for a response that is large enough."""
     headers = ("Content-Type", "application/json"), ("Content-Encoding", "br")
     return lambda _: Response(200, headers, b"\x8b\x05\x80{}\x03")
 
 
-def flood(megabytes: int) -> Answer:
+def flood(megabytes: int) -> Responder:
     """200 with a body that goes on for so long, and does not say so beforehand."""
     piece = b'{"keys": [' + b" " * ((1 << 20) - 10)
     return lambda _: Response(200, (("Content-Type", "application/json"),), (piece for _ in range(megabytes)))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from authz.demo.loopback import Answer, LoopbackServer, RawResponse, Request, Response
+from authz.demo.loopback import LoopbackServer, RawResponse, Request, Responder, Response
 from tests.fakes.waiting import HANG_SECONDS
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
@@ -68,7 +68,7 @@ class FakeAws:
 
     def __init__(self, key: PrivateKey, *, tls: ssl.SSLContext | None = None) -> None:
         self.key = key
-        self.fault: Answer | None = None
+        self.fault: Responder | None = None
         self.gate: Final = Gate()
         self.asked: list[str] = []
         self.usage = "SIGN_VERIFY"

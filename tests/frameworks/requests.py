@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
-from authz.tooling.envoy_config.forwarded_claims import CLAIMS
+from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
 from tests.frameworks.traffic import Ask
 
 INTERN: Final = "intern.test"
@@ -127,14 +127,14 @@ def _overridden(route: Route) -> Iterator[Ask]:
         yield Ask(method=method, path=f"{route.path}?{name}={route.method}")
     for value in (route.method, route.method.lower()):
         yield Ask(method="POST", path=route.path, headers=(_FORM,), body=f"_method={value}".encode())
-    for name in (*CLAIMS, *_OTHER_CLAIMS):
+    for name in (*FORWARDED_HEADERS, *_OTHER_CLAIMS):
         value = (
             f"host={INTERN}" if name == "forwarded" else INTERN if "host" in name or "server" in name else route.path
         )
         value = route.method if "method" in name else "/public" if "script" in name else value
         for method, path in (("GET", "/public/page"), ("POST", route.path), (route.method, f"/public{route.path}")):
             yield Ask(method=method, path=path, headers=((name, value),))
-    yield from (Ask(method=route.method, path=route.path, headers=((name, INTERN),)) for name in CLAIMS)
+    yield from (Ask(method=route.method, path=route.path, headers=((name, INTERN),)) for name in FORWARDED_HEADERS)
     yield from (Ask(method=route.method, path=route.path, host=host) for host in _HOSTS)
 
 

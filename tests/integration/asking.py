@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from authz.core.introspection import Introspection, introspection_need
 from authz.core.needs import Need
-from authz.feeds.http.client_auth import ClientAuth, SecretFile
+from authz.feeds.http.client_auth import ClientAuth, ClientSecretBasicFile
 from authz.feeds.http.connect import Dialer
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import Trust, read_origin
-from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource, IntrospectionTtl
 from authz.feeds.oauth_client import Endpoint
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS
@@ -59,7 +59,7 @@ def make_source(
         make_poster(url, timeout=timeout),
         endpoint or fixed,
         auth,
-        ttl=CacheTtl(active=60.0, inactive=5.0),
+        ttl=IntrospectionTtl(active=60.0, inactive=5.0),
         signed_for=signed_for,
         now=lambda: float(T),
         monotonic=monotonic,
@@ -78,9 +78,9 @@ def endpoint_of(idp: FakeIdp) -> str:
     return f"{idp.url}{INTROSPECT}"
 
 
-def secret(folder: object, text: str = "rs-secret") -> SecretFile:
+def secret(folder: object, text: str = "rs-secret") -> ClientSecretBasicFile:
     """The credentials of `rs`, in a file."""
     file = f"{folder}/secret"
     with open(file, "w", encoding="utf-8") as sink:  # noqa: PTH123 - a path of any kind
         sink.write(text + "\n")
-    return SecretFile("rs", file)
+    return ClientSecretBasicFile("rs", file)

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from authz.demo.loopback import Answer
+from authz.demo.loopback import Responder
 from authz.signing.aws_kms import MAX_RAW_BYTES, AwsKey, open_aws_key
 from authz.signing.port import Failure, SigningUnavailable
 from authz.signing.public import PublicKey
@@ -126,7 +126,7 @@ def test_what_cannot_be_opened() -> None:
     assert (nowhere.failure, str(nowhere)) == (Failure.MISCONFIGURED, "alias/a: You must specify a region.")
 
 
-FAULTS: dict[str, tuple[Answer, Failure, int]] = {
+FAULTS: dict[str, tuple[Responder, Failure, int]] = {
     "throttled": (amz_error("ThrottlingException"), Failure.THROTTLED, 1),
     "limited": (amz_error("LimitExceededException"), Failure.THROTTLED, 1),
     "not allowed": (amz_error("AccessDeniedException"), Failure.UNAUTHORIZED, 1),
@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[Answer, Failure, int]] = {
 
 
 @pytest.mark.parametrize(("fault", "classified", "attempts"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_costs_one_signature(fault: Answer, classified: Failure, attempts: int) -> None:
+def test_a_fault_costs_one_signature(fault: Responder, classified: Failure, attempts: int) -> None:
     """It is classified, and not tried again: when the fault ends, the same signer signs."""
     with FakeAws(P256) as aws:
         signer = open_aws_key(where(aws.url))

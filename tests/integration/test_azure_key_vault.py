@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from authz.demo.loopback import Answer
+from authz.demo.loopback import Responder
 from authz.signing.azure_key_vault import AzureKey, open_azure_key
 from authz.signing.checked import CheckedSigner
 from authz.signing.port import Failure, SigningUnavailable
@@ -69,7 +69,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
             opened(azure)
 
 
-FAULTS: dict[str, tuple[Answer, Failure]] = {
+FAULTS: dict[str, tuple[Responder, Failure]] = {
     "throttled": (azure_error("Throttled", 429), Failure.THROTTLED),
     "not allowed": (azure_error("Forbidden", 403), Failure.UNAUTHORIZED),
     "deleted": (azure_error("KeyNotFound", 404), Failure.KEY_UNUSABLE),
@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Answer, Failure]] = {
 
 
 @pytest.mark.parametrize(("fault", "classified"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_costs_one_signature(fault: Answer, classified: Failure, tmp_path: Path) -> None:
+def test_a_fault_costs_one_signature(fault: Responder, classified: Failure, tmp_path: Path) -> None:
     """It is classified, and not tried again: when the fault ends, the same signer signs."""
     with FakeAzure(P256, tmp_path) as azure:
         signer = opened(azure)

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from authz.core import base64url
-from authz.demo.loopback import Answer, Request, Response, json_response
+from authz.demo.loopback import Request, Responder, Response, json_response
 from authz.envoy import ext_authz_pb2 as wire
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect
 from tests.fakes.kms import half, reset
@@ -50,7 +50,7 @@ def jwt(**claims: object) -> str:
     return ".".join(base64url.encode(json.dumps(part).encode()).decode() for part in parts) + ".c2ln"
 
 
-def given(token: str | None = None, **changes: object) -> Answer:
+def given(token: str | None = None, **changes: object) -> Responder:
     """Answer with a token as RFC 8693 section 2.2.1 has it, with changes; None leaves a member out."""
     members = {
         "access_token": token or jwt(),
@@ -62,7 +62,7 @@ def given(token: str | None = None, **changes: object) -> Answer:
     return lambda _: json_response({name: value for name, value in members.items() if value is not None})
 
 
-def refuse(error: str, status: int = 400) -> Answer:
+def refuse(error: str, status: int = 400) -> Responder:
     """Answer with an error as RFC 6749 section 5.2 has it."""
     return lambda _: json_response({"error": error, "error_description": "secret text"}, status=status)
 
@@ -93,13 +93,13 @@ def test_what_is_sent(tmp_path: Path) -> None:
         assert idp.count(EXCHANGE) == 1
 
 
-ACCEPTED: Final[dict[str, Answer]] = {
+ACCEPTED: Final[dict[str, Responder]] = {
     "opaque": given("opaque-token"),
     "in lower case": given(token_type="bearer"),
     "several audiences": given(jwt(aud=["other", "orders"])),
     "without expires_in": given(expires_in=None),
 }
-NOT_ASKED_FOR: Final[dict[str, Answer]] = {
+NOT_ASKED_FOR: Final[dict[str, Responder]] = {
     "an ID token (Keycloak)": given(token_type="N_A"),
     "bound to a key": given(token_type="DPoP"),
     "no token_type": given(token_type=None),
@@ -123,7 +123,7 @@ NOT_ASKED_FOR: Final[dict[str, Answer]] = {
 
 
 @pytest.mark.parametrize("answer", ACCEPTED.values(), ids=ACCEPTED)
-def test_answers_that_are_accepted(answer: Answer, tmp_path: Path) -> None:
+def test_answers_that_are_accepted(answer: Responder, tmp_path: Path) -> None:
     """Forms that real servers use."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[EXCHANGE] = answer
@@ -131,7 +131,7 @@ def test_answers_that_are_accepted(answer: Answer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", NOT_ASKED_FOR.values(), ids=NOT_ASKED_FOR)
-def test_what_was_not_asked_for_is_never_sent(answer: Answer, tmp_path: Path) -> None:
+def test_what_was_not_asked_for_is_never_sent(answer: Responder, tmp_path: Path) -> None:
     """The client tries again, and it ends with the fault: nothing of it is kept."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[EXCHANGE] = answer
@@ -150,7 +150,7 @@ def test_an_opaque_token_is_no_jwt(tmp_path: Path) -> None:
 
 
 # Each with the reason while our client is not proved to be accepted, and after it was.
-REFUSALS: Final[dict[str, tuple[Answer, str, str]]] = {
+REFUSALS: Final[dict[str, tuple[Responder, str, str]]] = {
     "invalid_grant": (refuse("invalid_grant"), "token_inactive", "token_inactive"),
     "too large": (fail(413), "token_inactive", "token_inactive"),
     "invalid_target": (refuse("invalid_target"), "upstream_token_refused", "upstream_token_refused"),
@@ -172,7 +172,7 @@ REFUSALS: Final[dict[str, tuple[Answer, str, str]]] = {
 
 
 @pytest.mark.parametrize(("answer", "before", "after"), REFUSALS.values(), ids=REFUSALS)
-def test_refusals(answer: Answer, before: str, after: str, tmp_path: Path) -> None:
+def test_refusals(answer: Responder, before: str, after: str, tmp_path: Path) -> None:
     """Who is the cause decides between a denial and "try again"; what was exchanged before serves on."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[EXCHANGE] = answer
@@ -185,7 +185,7 @@ def test_refusals(answer: Answer, before: str, after: str, tmp_path: Path) -> No
         assert sidecar.ask(known) == "authenticated"
 
 
-STRANGERS: Final[dict[str, Answer]] = {
+STRANGERS: Final[dict[str, Responder]] = {
     "invalid_grant": refuse("invalid_grant"),
     "invalid_request": refuse("invalid_request"),
     "access_denied": refuse("access_denied", 403),
@@ -196,7 +196,7 @@ STRANGERS: Final[dict[str, Answer]] = {
 
 
 @pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS)
-def test_callers_do_not_open_the_breaker(answer: Answer, tmp_path: Path) -> None:
+def test_callers_do_not_open_the_breaker(answer: Responder, tmp_path: Path) -> None:
     """Tokens that the server trips over cost their own callers alone."""
 
     def only_for_mallory(request: Request) -> object:
@@ -215,7 +215,7 @@ def test_callers_do_not_open_the_breaker(answer: Answer, tmp_path: Path) -> None
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 def test_a_slow_server_is_waited_for_within_bounds(fault: str, tmp_path: Path) -> None:
     """The first byte or the last: each check ends by its own bound, and other requests do not notice."""
-    slow: Callable[[FakeIdp], Answer] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
+    slow: Callable[[FakeIdp], Responder] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
     with FakeIdp() as idp, station(idp, tmp_path, "max_wait: 300ms, timeout: 10s") as sidecar:
         known = caller(idp)
         idp.answers[EXCHANGE] = given()

@@ -17,14 +17,21 @@ from authz.core.introspection import IntrospectionResponse, SignedIntrospectionR
 from authz.core.keys import KeySet
 from authz.core.needs import Unanswered
 from authz.core.token import parse_token
-from authz.demo.loopback import Answer, Request, Response, json_response
+from authz.demo.loopback import Request, Responder, Response, json_response
 from authz.demo.signing import SigningKey
 from authz.facts.bounds import Bounds
 from authz.facts.lane import SourceLane
 from authz.facts.source import SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.health import HEALTHY_SECONDS
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
+from authz.feeds.http.client_auth import (
+    BearerTokenFile,
+    ClientAuth,
+    ClientSecretBasicFile,
+    NoAuth,
+    PrivateKeyJwt,
+    TlsClientAuth,
+)
 from authz.feeds.introspection import IntrospectionSource
 from authz.feeds.oauth_client import Endpoint
 from authz.telemetry.keys import Refresh
@@ -74,7 +81,7 @@ def test_the_question_is_token_and_hint_and_nothing_else(tmp_path: Path) -> None
 def test_basic_credentials_are_form_encoded_before_base64(tmp_path: Path) -> None:
     """A `+`, `%` or `:` in them is refused otherwise: oidc-provider answers 400 (RFC 6749 section 2.3.1)."""
     (tmp_path / "secret").write_text("a+b%c:d e\n")
-    header = SecretFile("r:s", str(tmp_path / "secret")).credentials().headers["authorization"]
+    header = ClientSecretBasicFile("r:s", str(tmp_path / "secret")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"r%3As:a%2Bb%25c%3Ad+e"
 
 
@@ -82,7 +89,7 @@ def test_an_assertion_is_used_once(tmp_path: Path) -> None:
     """oidc-provider answers 401 to the second use; the audience is the issuer, and the key signed it."""
     key = SigningKey.create("ES256", kid="ours")
     (tmp_path / "key.pem").write_bytes(key.jwk.export_to_pem(private_key=True, password=None))
-    auth = PrivateKey("rs", str(tmp_path / "key.pem"), "https://idp.test", key_id="ours", now=lambda: float(T))
+    auth = PrivateKeyJwt("rs", str(tmp_path / "key.pem"), "https://idp.test", key_id="ours", now=lambda: float(T))
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
         source = make_source(endpoint_of(idp), auth)
@@ -111,7 +118,7 @@ def test_an_assertion_is_signed_by_the_key_in_the_file(algorithm: str, tmp_path:
     """PEM or JWK, of each usual kind."""
     key = SigningKey.create(algorithm, kid="ours")
     (tmp_path / "key.json").write_text(key.jwk.export_private())
-    proof = PrivateKey("rs", str(tmp_path / "key.json"), "aud", key_id="ours", algorithm=algorithm).credentials()
+    proof = PrivateKeyJwt("rs", str(tmp_path / "key.json"), "aud", key_id="ours", algorithm=algorithm).credentials()
     token = parse_token(proof.fields["client_assertion"])
     keys = KeySet.from_json(json.dumps({"keys": [key.public()]}))
     assert keys.verify(token, frozenset({algorithm})).members["iss"] == "rs"
@@ -121,14 +128,14 @@ def test_other_proofs_of_who_asks(tmp_path: Path) -> None:
     """A bearer token goes into the header; with mutual TLS the form names the client."""
     (tmp_path / "token").write_text("abc\n")
     assert BearerTokenFile(str(tmp_path / "token")).credentials().headers == {"authorization": "Bearer abc"}
-    assert ClientId("rs").credentials().fields == {"client_id": "rs"}
+    assert TlsClientAuth("rs").credentials().fields == {"client_id": "rs"}
 
 
 @pytest.mark.parametrize(
     "auth",
     [
-        SecretFile("rs", "/nowhere/secret"),
-        PrivateKey("rs", "/nowhere/key", "aud"),
+        ClientSecretBasicFile("rs", "/nowhere/secret"),
+        PrivateKeyJwt("rs", "/nowhere/key", "aud"),
         BearerTokenFile("/nowhere/token"),
     ],
 )
@@ -145,7 +152,7 @@ def test_a_file_without_a_usable_key_is_named_and_not_quoted(text: str, tmp_path
     """Whatever it holds."""
     (tmp_path / "key").write_text(text)
     with pytest.raises(RefreshError) as failed:
-        PrivateKey("rs", str(tmp_path / "key"), "aud").credentials()
+        PrivateKeyJwt("rs", str(tmp_path / "key"), "aud").credentials()
     assert failed.value.result is Refresh.MISCONFIGURED
     assert "garbage" not in str(failed.value)
 
@@ -229,7 +236,7 @@ def test_a_server_that_trips_over_a_token_is_asked_about_others() -> None:
         assert refuse(source).counts
 
 
-FAULTS: dict[str, tuple[Answer, str]] = {
+FAULTS: dict[str, tuple[Responder, str]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
     "429": (fail(429), "status"),
@@ -253,7 +260,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "expected"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_failures(answer: Answer, expected: str) -> None:
+def test_faults_are_failures(answer: Responder, expected: str) -> None:
     """None is taken for an answer, in either direction; where a redirect leads no one goes."""
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = answer

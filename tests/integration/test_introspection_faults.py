@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.demo.loopback import Answer, Request, Response, json_response
+from authz.demo.loopback import Request, Responder, Response, json_response
 from authz.envoy import ext_authz_pb2 as wire
 from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.kms import half, reset
@@ -41,7 +41,7 @@ def active(_request: Request) -> Response:
     )
 
 
-FAULTS: dict[str, Answer] = {
+FAULTS: dict[str, Responder] = {
     "500": fail(500),
     "401": fail(401),
     "403": fail(403),
@@ -59,7 +59,7 @@ FAULTS: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer, tmp_path: Path) -> None:
+def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Responder, tmp_path: Path) -> None:
     """Never an allow, never held against the token, and never cached; a JWT of the issuer needs none of it."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[INTROSPECT] = fault
@@ -70,7 +70,7 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer, tmp_path: P
 
 
 MANY = json.dumps({"active": True, "roles": [[name] for name in range(2_000)]}).encode()
-BY_THE_TOKEN: dict[str, Answer] = {
+BY_THE_TOKEN: dict[str, Responder] = {
     "huge": flood(1),
     "many values": say(MANY),
     "encoded": brotli(),
@@ -80,7 +80,7 @@ BY_THE_TOKEN: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("fault", BY_THE_TOKEN.values(), ids=BY_THE_TOKEN)
-def test_a_token_without_an_answer_leaves_others_theirs(fault: Answer, tmp_path: Path) -> None:
+def test_a_token_without_an_answer_leaves_others_theirs(fault: Responder, tmp_path: Path) -> None:
     """A user with more roles than an answer may have opens no circuit breaker: others are asked about as ever."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[INTROSPECT] = lambda request: (fault if b"mallory" in request.body else active)(request)
@@ -94,7 +94,7 @@ def test_a_token_without_an_answer_leaves_others_theirs(fault: Answer, tmp_path:
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 def test_a_slow_issuer_is_waited_for_within_bounds(fault: str, tmp_path: Path) -> None:
     """The first byte or the last: each check ends by its own bound, and other requests do not notice."""
-    slow: Callable[[FakeIdp], Answer] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
+    slow: Callable[[FakeIdp], Responder] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
     with FakeIdp() as idp, station(idp, tmp_path, "max_wait: 100ms, timeout: 200ms") as sidecar:
         idp.answers[INTROSPECT] = slow(idp)
         waiting = [sidecar.begin(f"opaque-{number}") for number in range(8)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from authz.demo.loopback import Answer, json_response
+from authz.demo.loopback import Responder, json_response
 from tests.fakes.idp import FakeIdp
 from tests.fakes.raw import RawServer, forward
 from tests.fakes.tls import server_context
@@ -37,7 +37,7 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
-def active(idp: FakeIdp) -> Answer:
+def active(idp: FakeIdp) -> Responder:
     """Answer as an issuer does whose every token is active."""
     said = {**idp.claims(), "active": True, "token_type": "Bearer"}
     return lambda _: json_response(said)

@@ -10,7 +10,7 @@ import pytest
 from authz.config.load import parse
 from authz.config.model import Config
 from authz.demo.loopback import Request, Response, json_response
-from authz.tooling.introspection_probe import Probed, probe_all
+from authz.tooling.introspection_probe import ProbedIntrospection, probe_introspection
 from tests.fakes.idp import FakeIdp, fail, html, say
 from tests.integration.asking import INTROSPECT
 
@@ -52,12 +52,12 @@ rules:
     )
 
 
-def probe(server: Server, folder: Path) -> Probed:
+def probe(server: Server, folder: Path) -> ProbedIntrospection:
     """Probe an issuer with these endpoints."""
     with FakeIdp() as idp:
         idp.discovery |= {"introspection_endpoint": f"{idp.url}{INTROSPECT}", "token_endpoint": f"{idp.url}/token"}
         idp.answers |= {INTROSPECT: server.introspect, "/token": server.token}
-        (found,) = probe_all(configure(idp, folder))
+        (found,) = probe_introspection(configure(idp, folder))
     return found
 
 
@@ -105,7 +105,7 @@ def test_why_keycloak_calls_our_token_inactive(aud: object, host: str, mode: str
         idp.discovery |= {"introspection_endpoint": endpoint, "token_endpoint": f"{idp.url}/token"}
         idp.answers |= {INTROSPECT: server.introspect, "/token": server.token}
         more = f", mode: {mode}, url: '{endpoint.replace('127.0.0.1', host)}'"
-        (found,) = probe_all(configure(idp, tmp_path, more))
+        (found,) = probe_introspection(configure(idp, tmp_path, more))
     assert finding in found.findings[-1]
     assert found.ok is not (host == "localhost" and mode == "always")
     if not found.ok:
@@ -117,10 +117,10 @@ def test_an_issuer_that_cannot_be_asked(tmp_path: Path) -> None:
     """No endpoint, a login page, an answer that calls everything active."""
     with FakeIdp() as idp:
         config = configure(idp, tmp_path)
-        (found,) = probe_all(config)
+        (found,) = probe_introspection(config)
         assert (found.ok, "has no introspection_endpoint" in found.findings[0]) == (False, True)
         idp.discovery["introspection_endpoint"] = f"{idp.url}{INTROSPECT}"
         for answer, words in ((html(), "not JSON"), (fail(500), "500"), (say(b'{"active":true}'), "proves nothing")):
             idp.answers[INTROSPECT] = answer
-            (found,) = probe_all(config)
+            (found,) = probe_introspection(config)
             assert (found.ok, words in found.findings[0]) == (False, True)

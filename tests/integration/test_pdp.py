@@ -16,13 +16,13 @@ import pytest
 
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
-from authz.core.pdp import PDP, PdpDecision, PdpKind, PdpResponse
-from authz.demo.loopback import Answer, RawResponse, Response
+from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
+from authz.demo.loopback import RawResponse, Responder, Response
 from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS
-from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
+from authz.feeds.http.cached_credentials import CachedCredentials
+from authz.feeds.http.client_auth import BasicAuthFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import CancellableSocket, Dialer
-from authz.feeds.http.kept_credentials import KeptCredentials
 from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import JsonSource, make_service_auth
 from authz.feeds.pdp import PdpReader, make_pdp
@@ -78,7 +78,7 @@ def refuse(source: JsonSource) -> SourceError:
     return failed.value
 
 
-def served(answer: Answer, **others: Any) -> Any:  # noqa: ANN401 - a fact, or how it failed
+def served(answer: Responder, **others: Any) -> Any:  # noqa: ANN401 - a fact, or how it failed
     """Ask a PDP that answers so, and return the fact or the failure."""
     with FakeIdp() as server:
         server.answers[EVALUATION] = answer
@@ -105,15 +105,15 @@ def test_the_question_is_sent_as_it_is(tmp_path: Path) -> None:
 def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     """As configured: a bearer token, a pair for Basic, or only the client certificate."""
     (tmp_path / "pair").write_text("us:s p%\n")
-    header = BasicFile(str(tmp_path / "pair")).credentials().headers["authorization"]
+    header = BasicAuthFile(str(tmp_path / "pair")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
     for section, file in (
         (Pdp(url=url, bearer_token_file="/a"), BearerTokenFile("/a")),
-        (Pdp(url=url, basic_credentials_file="/b"), BasicFile("/b")),
+        (Pdp(url=url, basic_credentials_file="/b"), BasicAuthFile("/b")),
     ):
         made = make_service_auth(section)
-        assert isinstance(made, KeptCredentials)
+        assert isinstance(made, CachedCredentials)
         assert made.auth == file
     assert make_service_auth(Pdp(url=url)) == NoAuth()
 
@@ -243,7 +243,7 @@ def test_a_pdp_that_fails_over_one_question_is_asked_others() -> None:
         assert refuse(source).counts
 
 
-FAULTS: Final[dict[str, tuple[Answer, str]]] = {
+FAULTS: Final[dict[str, tuple[Responder, str]]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
     "401": (fail(401), "unauthorized"),
@@ -267,7 +267,7 @@ FAULTS: Final[dict[str, tuple[Answer, str]]] = {
 
 
 @pytest.mark.parametrize(("answer", "expected"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_failures(answer: Answer, expected: str) -> None:
+def test_faults_are_failures(answer: Responder, expected: str) -> None:
     """None is taken for a decision, in either direction, or for an absent PDP; the message has no question."""
     failed = served(answer)
     assert isinstance(failed, SourceError)

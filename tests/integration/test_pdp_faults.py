@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from authz.demo.loopback import Answer
+from authz.demo.loopback import Responder
 from authz.envoy import ext_authz_pb2 as wire
 from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.kms import half, reset
@@ -74,7 +74,7 @@ def without_empty(question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-FAULTS: Final[dict[str, Answer]] = {
+FAULTS: Final[dict[str, Responder]] = {
     "500": fail(500),
     "503": fail(503),
     "401": fail(401),
@@ -95,7 +95,7 @@ FAULTS: Final[dict[str, Answer]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer) -> None:
+def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Responder) -> None:
     """Never an allow, never a denial by policy, never cached; a rule that asks no one needs none of it."""
     with FakeIdp() as idp, station(idp, f"{PATIENT}, cache: 1h") as sidecar:
         idp.answers[EVALUATION] = fault
@@ -151,7 +151,7 @@ def test_a_pdp_that_is_down_is_tolerated_and_reported() -> None:
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 def test_a_slow_pdp_is_waited_for_within_bounds(fault: str) -> None:
     """The first byte or the last: each check ends by its own bound, and requests that need no PDP do not notice."""
-    slow: Callable[[FakeIdp], Answer] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
+    slow: Callable[[FakeIdp], Responder] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
     with FakeIdp() as idp, station(idp, "max_wait: 100ms, timeout: 200ms") as sidecar:
         idp.answers[EVALUATION] = slow(idp)
         waiting = [sidecar.begin(idp.mint(sub=f"user-{number}")) for number in range(8)]

@@ -9,8 +9,8 @@ import pytest
 
 from authz.config.load import parse
 from authz.config.model import Config
-from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.tooling.explain.explanation import Explanation, Question, answer, format_document
+from authz.demo.loopback import Request, Responder, Response, json_response
+from authz.tooling.explain.explanation import Explanation, Question, explain_question, format_document
 from authz.tooling.pdp_probe import ProbedPdp, probe_pdps
 from tests.fakes.idp import FakeIdp, fail, html, say
 from tests.fakes.pdp import EVALUATION
@@ -37,7 +37,7 @@ rules:
     )
 
 
-def probe(reply: Answer, more: str = "", asked: str = "{name: policies, resource: {type: order}}") -> ProbedPdp:
+def probe(reply: Responder, more: str = "", asked: str = "{name: policies, resource: {type: order}}") -> ProbedPdp:
     """Probe a PDP that answers so."""
     with FakeIdp() as idp:
         idp.answers[EVALUATION] = reply
@@ -99,7 +99,7 @@ def test_whether_credentials_are_looked_at(key: str, tmp_path: Path) -> None:
         (fail(400), "does it know this type and action?"),
     ],
 )
-def test_what_is_wrong_is_said(reply: Answer, finding: str) -> None:
+def test_what_is_wrong_is_said(reply: Responder, finding: str) -> None:
     """With what came back, and, if the PDP refuses the question, the question."""
     found = probe(reply)
     assert not found.ok
@@ -117,12 +117,12 @@ def test_a_pdp_that_no_rule_asks_is_asked_about_a_route() -> None:
             assert json.loads(idp.seen[0].body)["resource"]["type"] == "route"
 
 
-def explained(reply: Answer, more: str = "") -> Explanation:
+def explained(reply: Responder, more: str = "") -> Explanation:
     """Explain a request that a PDP answers so."""
     with FakeIdp() as idp:
         idp.answers[EVALUATION] = reply
         question = Question(method="GET", host="api.test", path="/x", at=idp.claims()["iat"], token=idp.mint())  # type: ignore[arg-type]
-        return answer(question, configure(idp, more))
+        return explain_question(question, configure(idp, more))
 
 
 def test_explain_shows_need_question_answer_and_cache() -> None:
@@ -162,5 +162,5 @@ def test_explain_asks_no_one_where_keys_are_given() -> None:
             token=idp.mint(),
             jwks=keys,
         )
-        found = answer(question, configure(idp))
+        found = explain_question(question, configure(idp))
         assert (found.needs[0].answer, idp.count(EVALUATION)) == ("not asked: a key set was given", 0)

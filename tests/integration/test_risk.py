@@ -13,7 +13,7 @@ import pytest
 from authz.config.risk import Risk
 from authz.core.needs import Need
 from authz.core.risk import ENGINE, RISK, Assessment
-from authz.demo.loopback import Answer
+from authz.demo.loopback import Responder
 from authz.facts.source import Fact, SourceError
 from authz.feeds.json_service import JsonSource
 from authz.feeds.risk import make_risk
@@ -48,7 +48,7 @@ def ask(source: JsonSource) -> Fact | SourceError:
         return error
 
 
-def served(answer: Answer, **settings: Any) -> Fact | SourceError:  # noqa: ANN401 - of the section
+def served(answer: Responder, **settings: Any) -> Fact | SourceError:  # noqa: ANN401 - of the section
     """Ask an engine that answers so."""
     with FakeIdp() as server:
         server.answers[PATH] = answer
@@ -134,7 +134,7 @@ def test_what_is_none(body: bytes) -> None:
         "too much": (flood(1), "too_large"),
     }.values(),
 )
-def test_no_other_response_is_an_answer(answer: Answer, result: str) -> None:
+def test_no_other_response_is_an_answer(answer: Responder, result: str) -> None:
     """Statuses, redirects, pages and floods are failures of their own kinds, and count for the circuit breaker."""
     failed = served(answer)
     assert isinstance(failed, SourceError)

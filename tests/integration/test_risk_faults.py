@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from authz.demo.loopback import Answer
+from authz.demo.loopback import Responder
 from authz.envoy import ext_authz_pb2 as wire
 from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.kms import half, reset
@@ -36,13 +36,13 @@ rules:
     ).settle()
 
 
-ABSENT: Final[dict[str, Answer]] = {
+ABSENT: Final[dict[str, Responder]] = {
     "502": fail(502),
     "503": fail(503),
     "reset": reset,
     "reset in the middle": half,
 }
-ERRORS: Final[dict[str, Answer]] = {
+ERRORS: Final[dict[str, Responder]] = {
     **{str(status): fail(status) for status in (400, 401, 403, 404, 413, 422, 429, 431, 500)},
     "HTML": html(),
     "huge": flood(1),
@@ -52,13 +52,13 @@ ERRORS: Final[dict[str, Answer]] = {
     "neither": say(b"{}"),
     "encoded": brotli(),
 }
-FAULTS: Final[dict[str, Answer]] = {**ABSENT, **ERRORS}
+FAULTS: Final[dict[str, Responder]] = {**ABSENT, **ERRORS}
 # Of these, what a good engine may do because of the question, which a client has a part in.
 BY_THE_QUESTION: Final = ("400", "413", "422", "431", "500", "HTML", "huge", "neither", "encoded")
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer) -> None:
+def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Responder) -> None:
     """Never an allow, never held against the client, never cached; a rule that asks no one needs none of it."""
     with FakeIdp() as idp, station(idp, f"{PATIENT}, cache: 1h") as sidecar:
         idp.answers[ASSESS] = fault
@@ -72,7 +72,7 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer) -> None:
 @pytest.mark.parametrize("fault", ["hang", "drip"])
 def test_a_slow_engine_is_waited_for_within_bounds(fault: str) -> None:
     """The first byte or the last: each check ends by its own bound, and requests that need none do not notice."""
-    slow: Callable[[FakeIdp], Answer] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
+    slow: Callable[[FakeIdp], Responder] = lambda idp: idp.hang if fault == "hang" else idp.drip(seconds=0.1)  # noqa: E731
     with FakeIdp() as idp, station(idp, "max_wait: 100ms, timeout: 200ms") as sidecar:
         idp.answers[ASSESS] = slow(idp)
         waiting = [sidecar.begin(idp.mint(sub=f"user-{number}")) for number in range(8)]
@@ -111,7 +111,7 @@ def test_64_checks_with_one_question_ask_once() -> None:
 
 
 @pytest.mark.parametrize("fault", ABSENT.values(), ids=ABSENT)
-def test_an_engine_that_is_absent_counts_as_configured(fault: Answer) -> None:
+def test_an_engine_that_is_absent_counts_as_configured(fault: Responder) -> None:
     """With on_error its absence is an answer, and so it stays while the circuit breaker is open."""
     with FakeIdp() as idp, station(idp, TOLERANT) as sidecar:
         idp.answers[ASSESS] = fault
@@ -119,13 +119,13 @@ def test_an_engine_that_is_absent_counts_as_configured(fault: Answer) -> None:
         assert sidecar.asked("engine", "breaker_open", "risk") > 0
 
 
-def tripping(fault: Answer) -> Answer:
+def tripping(fault: Responder) -> Responder:
     """Assess as a good engine does, but trip over one header."""
     return lambda request: (fault if b"odd" in request.body else HIGH)(request)
 
 
 @pytest.mark.parametrize("fault", ERRORS.values(), ids=ERRORS)
-def test_no_client_makes_itself_harmless(fault: Answer) -> None:
+def test_no_client_makes_itself_harmless(fault: Responder) -> None:
     """An error in response to a question is no absence: who is refused would otherwise send another header, and pass.
 
     That is so from the first question on, and while others are assessed.

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from authz.cli import main
 from authz.config.load import parse
-from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.tooling.explain.explanation import Explanation, Question, answer
+from authz.demo.loopback import Request, Responder, Response, json_response
+from authz.tooling.explain.explanation import Explanation, Question, explain_question
 from authz.tooling.risk_probe import ProbedRisk, probe_risk
 from tests.fakes.idp import FakeIdp, fail, html, say
 
@@ -36,7 +36,7 @@ rules:
 """
 
 
-def probe(reply: Answer, more: str = "", required: str = "{levels: [low]}", when: str = "") -> ProbedRisk:
+def probe(reply: Responder, more: str = "", required: str = "{levels: [low]}", when: str = "") -> ProbedRisk:
     """Probe an engine that answers so."""
     with FakeIdp() as idp:
         idp.answers[ASSESS] = reply
@@ -100,7 +100,7 @@ def test_whether_credentials_are_looked_at(key: str, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(reply: Answer, required: str, when: str, finding: str) -> None:
+def test_what_is_wrong_is_said(reply: Responder, required: str, when: str, finding: str) -> None:
     """Also that the engine answers, and not what the rules read: they would deny everyone."""
     found = probe(reply, required=required, when=when)
     assert (found.ok, found.findings) == (False, (finding,))
@@ -127,13 +127,13 @@ def test_without_an_engine_no_one_is_asked() -> None:
         assert probe_risk(parse(text, file="authz.yaml")) is None
 
 
-def explained(reply: Answer, more: str = "") -> Explanation:
+def explained(reply: Responder, more: str = "") -> Explanation:
     """Explain a request whose risk an engine assesses so."""
     with FakeIdp() as idp:
         idp.answers[ASSESS] = reply
         config = parse(configure(idp, more), file="authz.yaml")
         question = Question(method="GET", host="api.test", path="/x", at=idp.claims()["iat"], token=idp.mint())  # type: ignore[arg-type]
-        return answer(question, config)
+        return explain_question(question, config)
 
 
 def test_explain_shows_need_question_answer_and_cache() -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz.config.model import Config
 from authz.core import base64url
-from authz.demo.loopback import Answer
+from authz.demo.loopback import Responder
 from authz.envoy import ext_authz_pb2 as wire
 from authz.signing.public import PublicKey
 from tests.fakes.idp import FakeIdp, fail
@@ -153,7 +153,7 @@ def test_a_service_that_takes_its_time_delays_only_those_who_need_it(aws: FakeAw
         assert len(aws.asked) - asked < len(waiting) + len(together)
 
 
-FAULTS: dict[str, Answer] = {
+FAULTS: dict[str, Responder] = {
     "throttles": amz_error("ThrottlingException"),
     "resets": reset,
     "is out of order": fail(500),
@@ -163,7 +163,7 @@ FAULTS: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_try_again_until_it_ends(aws: FakeAws, fault: Answer) -> None:
+def test_a_fault_is_try_again_until_it_ends(aws: FakeAws, fault: Responder) -> None:
     """Never an allow without a token, and none that the published key does not verify; then it signs again."""
     with station(aws) as (sidecar, idp):
         assert signed(sidecar, idp.mint(sub="alice"), aws)["sub"] == "alice"

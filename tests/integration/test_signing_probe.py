@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz.config.load import parse
 from authz.config.model import Config
-from authz.demo.loopback import Answer, json_response
+from authz.demo.loopback import Responder, json_response
 from authz.tooling.signing_probe import ProbedSigning, probe_signing
 from tests.fakes.idp import FakeIdp, fail
 
@@ -84,7 +84,7 @@ def test_keys(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_exchange(answer: Answer, ok: bool, finding: str, tmp_path: Path) -> None:  # noqa: FBT001 - what is expected
+def test_exchange(answer: Responder, ok: bool, finding: str, tmp_path: Path) -> None:  # noqa: FBT001 - what is expected
     """A server that refuses the token knows us; one that refuses us, or anything else, is a failure."""
     (tmp_path / "secret").write_text("s\n")
     with FakeIdp() as idp:

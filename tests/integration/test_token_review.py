@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from authz.config.load import parse
-from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.tooling.introspection_probe import probe_all
+from authz.demo.loopback import Request, Responder, Response, json_response
+from authz.tooling.introspection_probe import probe_introspection
 from tests.fakes.idp import FakeIdp, fail, html
 from tests.integration.station import Station
 
@@ -34,7 +34,7 @@ DELETED: Final = {
 }
 
 
-def review(status: object) -> Answer:
+def review(status: object) -> Responder:
     """Answer as an API server does: the question again, with a status."""
 
     def answer(request: Request) -> Response:
@@ -55,7 +55,7 @@ def section(idp: FakeIdp, folder: Path) -> str:
 
 
 @contextmanager
-def asking(folder: Path, answer: Answer) -> Iterator[tuple[FakeIdp, Callable[[], str]]]:
+def asking(folder: Path, answer: Responder) -> Iterator[tuple[FakeIdp, Callable[[], str]]]:
     """Yield an API server, and what sends a request with a token of an account."""
     with FakeIdp() as idp:
         idp.answers[REVIEWS] = answer
@@ -101,18 +101,18 @@ def test_the_token_of_a_deleted_pod_is_refused(tmp_path: Path) -> None:
         (html(), "introspection_unavailable"),
     ],
 )
-def test_what_else_comes(answer: Answer, reason: str, tmp_path: Path) -> None:
+def test_what_else_comes(answer: Responder, reason: str, tmp_path: Path) -> None:
     """Another account, a server that does not know audiences, one that does not know us: no such request is allowed."""
     with asking(tmp_path, answer) as (_, send):
         assert send() == reason
 
 
 @pytest.mark.parametrize(("answer", "ok"), [(review(DELETED), True), (fail(403), False), (review(GOOD), False)])
-def test_check_config_asks_about_a_token_that_was_never_issued(answer: Answer, *, ok: bool, tmp_path: Path) -> None:
+def test_check_config_asks_about_a_token_that_was_never_issued(answer: Responder, *, ok: bool, tmp_path: Path) -> None:
     """So the operator learns before the first token whether our account may ask."""
     with FakeIdp() as idp:
         idp.answers[REVIEWS] = answer
         text = f"version: 1\nissuers:\n{section(idp, tmp_path)}rules:\n  - match: {{paths: [/**]}}\n"
-        (found,) = probe_all(parse(text, file="authz.yaml"))
+        (found,) = probe_introspection(parse(text, file="authz.yaml"))
     assert found.ok is ok
     assert any("tokenreviews" in finding for finding in found.findings) is (found.ok or "403" in found.findings[0])

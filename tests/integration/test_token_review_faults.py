@@ -15,11 +15,11 @@ import pytest
 
 from authz.config.model import Config
 from authz.core.introspection import Introspection, introspection_need
-from authz.demo.loopback import Answer, RawResponse, Request, Response
+from authz.demo.loopback import RawResponse, Request, Responder, Response
 from authz.envoy import ext_authz_pb2 as wire
 from authz.facts.source import SourceError
 from authz.feeds.http.client_auth import BearerTokenFile
-from authz.feeds.introspection import CacheTtl
+from authz.feeds.introspection import IntrospectionTtl
 from authz.feeds.token_review import TokenReviewSource
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.raw import RawServer, be_silent
@@ -34,7 +34,7 @@ from tests.integration.test_token_review import GOOD, REVIEWS, USER, review
 UNAVAILABLE: Final = "introspection_unavailable"
 REVIEW: Final = json.dumps({"kind": "TokenReview", "status": GOOD}).encode()
 ACCEPTING: Final = b'{"kind":"TokenReview","status":{"authenticated":true,'
-FAULTS: Final[dict[str, tuple[Answer, str]]] = {
+FAULTS: Final[dict[str, tuple[Responder, str]]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
     "429": (fail(429), "status"),
@@ -80,7 +80,7 @@ def refuse(url: str, folder: Path, *, timeout: float = HANG_SECONDS) -> SourceEr
         url,
         BearerTokenFile(str(folder / "own")),
         audiences=("orders",),
-        ttl=CacheTtl(active=60.0, inactive=5.0),
+        ttl=IntrospectionTtl(active=60.0, inactive=5.0),
     )
     try:
         with pytest.raises(SourceError) as failed:
@@ -91,7 +91,7 @@ def refuse(url: str, folder: Path, *, timeout: float = HANG_SECONDS) -> SourceEr
 
 
 @pytest.mark.parametrize(("answer", "expected"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_failures(answer: Answer, expected: str, tmp_path: Path) -> None:
+def test_faults_are_failures(answer: Responder, expected: str, tmp_path: Path) -> None:
     """None is taken for an answer, in either direction; where a redirect leads no one goes, and no token is quoted."""
     with FakeIdp() as idp:
         idp.answers[REVIEWS] = answer
@@ -125,7 +125,7 @@ def test_no_one_listens(tmp_path: Path) -> None:
     assert refuse(url, tmp_path).result == "unreachable"
 
 
-def without_end(idp: FakeIdp) -> Answer:
+def without_end(idp: FakeIdp) -> Responder:
     """Accept the token, all but the last byte, until the server stops."""
 
     def pieces() -> Iterator[bytes]:
@@ -175,7 +175,7 @@ def token_of(cluster: FakeIdp, pod: str = "checkout-x7k2p") -> str:
 
 
 @pytest.mark.parametrize("fault", [answer for answer, _ in FAULTS.values()], ids=FAULTS)
-def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer, tmp_path: Path) -> None:
+def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Responder, tmp_path: Path) -> None:
     """Never an allow, never held against the token, and never cached; tokens of another issuer need none of it."""
     with asking(tmp_path) as (cluster, other, sidecar):
         cluster.answers[REVIEWS] = fault

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.load import load
 from authz.core.keys import KeySet
-from authz.demo.loopback import Answer, Request, Response, json_response
+from authz.demo.loopback import Request, Responder, Response, json_response
 from authz.feeds.build_feed import make_feed
 from authz.feeds.feed import Status
 from authz.feeds.ports import FeedEnv
@@ -97,7 +97,7 @@ def _at_once(refresh: Callable[[], None]) -> None:
     refresh()
 
 
-def _answer(document: object, accepts: str) -> Answer:
+def _answer(document: object, accepts: str) -> Responder:
     """Serve *document* to anyone who takes its media type; to others nothing (RFC 9110 section 15.5.7)."""
 
     def answer(request: Request) -> Response:

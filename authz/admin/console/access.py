@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from authz.admin.routes import AdminRequest, AdminResponse, is_here, names_this_host
+from authz.admin.routes import AdminRequest, AdminResponse, is_local_peer, names_this_host
 
 MAX_TOKEN_BYTES: Final = 4096
 _NOT_HERE: Final = b"this answers peers on this host, under a name such as localhost; or set admin.console.token_file\n"
@@ -27,7 +27,7 @@ _NOT_OURS: Final = b"this was not sent by a page of this console; open the page 
 
 
 class Access:
-    """Decides who may. *read_token* returns the admin token; None: there is none, and only this host may."""
+    """Decides which requests are allowed. *read_token* returns the admin token; with None, only those of this host."""
 
     def __init__(self, read_token: Callable[[], str] | None, *, csrf: str) -> None:
         self._read_token: Final = read_token
@@ -42,7 +42,7 @@ class Access:
                 return None
             challenge = (("www-authenticate", 'Basic realm="authz", charset="UTF-8"'),)
             return AdminResponse(HTTPStatus.UNAUTHORIZED, _NO_TOKEN, headers=challenge)
-        if is_here(request.peer) and names_this_host(request.host):
+        if is_local_peer(request.peer) and names_this_host(request.host):
             return None
         return AdminResponse(HTTPStatus.FORBIDDEN, _NOT_HERE)
 
@@ -61,7 +61,7 @@ class Access:
 
 
 def read_token_of(file: str | None) -> Callable[[], str] | None:
-    """Return what reads the token in *file* as it is then, so that it may be replaced; None without a file."""
+    """Return a function that reads the token in *file* at each call, because it may be replaced; or None."""
     return None if file is None else lambda: _read(Path(file))
 
 

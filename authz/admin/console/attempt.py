@@ -38,19 +38,19 @@ def question_of(form: Mapping[str, str]) -> dict[str, object]:
 
 
 def view(state: ConsoleState) -> bytes:
-    """Return the page: the form, and under `explanations` what came of it, for each worker."""
+    """Return the page: the form, and the explanations, of each worker."""
     explanations: Sequence[Mapping[str, Any]] = state.document.get("explanations", ())
-    asked = {**_DEFAULTS, **state.query}
+    values = {**_DEFAULTS, **state.query}
     form = element(
         "form",
         hidden("csrf", state.csrf),
-        element("div", (field(name.capitalize(), name, asked.get(name, "")) for name in _ONE_LINE), class_="fields"),
+        element("div", (field(name.capitalize(), name, values.get(name, "")) for name in _ONE_LINE), class_="fields"),
         field("Token; it is used once and kept nowhere", "token", kind="textarea"),
         element(
             "details",
             element("summary", "Headers, context and certificate"),
-            (field(label, name, asked.get(name, ""), kind="textarea") for name, label in _SEVERAL_LINES.items()),
-            open=any(asked.get(name) for name in _SEVERAL_LINES),
+            (field(label, name, values.get(name, ""), kind="textarea") for name, label in _SEVERAL_LINES.items()),
+            open=any(values.get(name) for name in _SEVERAL_LINES),
         ),
         element("p", element("button", "Explain", type="submit")),
         action=PATH,

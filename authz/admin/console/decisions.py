@@ -23,15 +23,15 @@ def view(state: ConsoleState) -> bytes:
     query, document = state.query, state.document
     found: Sequence[Mapping[str, Any]] = document["decisions"]
     shown = found[:SIZE]
-    asked = {name: query.get(name, "") for name in FILTERS}
+    filters = {name: query.get(name, "") for name in FILTERS}
     form = element(
         "form",
         element(
             "div",
-            field("Decision id", "decision_id", asked["decision_id"]),
-            choice("Reason", "reason", [reason.value for reason in Reason], asked["reason"]),
-            choice("Decision", "outcome", _OUTCOMES, asked["outcome"]),
-            *(field(name.capitalize(), name, asked[name]) for name in ("rule", "issuer", "subject", "client")),
+            field("Decision id", "decision_id", filters["decision_id"]),
+            choice("Reason", "reason", [reason.value for reason in Reason], filters["reason"]),
+            choice("Decision", "outcome", _OUTCOMES, filters["outcome"]),
+            *(field(name.capitalize(), name, filters[name]) for name in ("rule", "issuer", "subject", "client")),
             class_="fields",
         ),
         element("p", element("button", "Find", type="submit"), " ", element("a", "all", href=PATH)),
@@ -41,15 +41,15 @@ def view(state: ConsoleState) -> bytes:
     )
     older = None
     if len(found) > SIZE:
-        older = element("p", element("a", "older", href=address(PATH, {**asked, "before": repr(shown[-1]["at"])})))
+        older = element("p", element("a", "older", href=address(PATH, {**filters, "before": repr(shown[-1]["at"])})))
     return page(
         PATH,
         state,
         form,
-        _detail(shown[0]) if asked["decision_id"] and len(shown) == 1 else _list(shown),
+        _detail(shown[0]) if filters["decision_id"] and len(shown) == 1 else _list(shown),
         older,
         element("p", _bound(document), class_="bound"),
-        warning("Nothing of it is kept here: see the audit log.") if asked["decision_id"] and not shown else None,
+        warning("Nothing of it is kept here: see the audit log.") if filters["decision_id"] and not shown else None,
     )
 
 

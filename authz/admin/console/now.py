@@ -18,7 +18,7 @@ _ALLOWS: Final = frozenset(reason.value for reason in Reason if WIRE_STATUS[reas
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """A value of each step, None where there is none, and how the last is written."""
+    """A value for each step, None if there is none, and its *unit*."""
 
     name: str
     values: Sequence[float | None]

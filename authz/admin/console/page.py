@@ -108,7 +108,7 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
 
 
 def warning(*content: Child) -> Markup:
-    """Return what needs attention."""
+    """Return a highlighted paragraph."""
     return element("p", content, class_="warning")
 
 

@@ -34,7 +34,7 @@ _HEADERS: Final = (
 
 
 class ConsoleSource(Protocol):
-    """What the console shows, as JSON data: of this process, or of all workers together."""
+    """The data of the console, as JSON: of this process, or of all workers together."""
 
     def history(self) -> Document:
         """Return the last hour: see `LastHour.describe`."""
@@ -49,7 +49,7 @@ class ConsoleSource(Protocol):
         """Return the configuration in use, and its rules and issuers from the positions in *query* on."""
 
     def pressure(self) -> Document:
-        """Return who fails, what is full and what was lost."""
+        """Return the most frequent failures, the load and the losses."""
 
     def explain(self, question: Mapping[str, Any]) -> Document:
         """Return, under `explanations`, each step of a decision. Raises QuestionError."""
@@ -143,7 +143,7 @@ class _Console:
             return AdminResponse(HTTPStatus.BAD_REQUEST, b"the question is not JSON\n")
 
     def refresh(self, request: AdminRequest) -> AdminResponse:
-        """Have the keys of an issuer fetched, and lead back to its page."""
+        """Request a fetch of an issuer's keys, and redirect to its page."""
         form = _fields(request.body.decode("utf-8", "replace"))
         if (refusal := self.access.refuse_form(request, form.get("csrf", ""))) is not None:
             return refusal

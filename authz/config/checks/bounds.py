@@ -17,14 +17,14 @@ BOUNDS: Final = {path: setting.bounds for path, setting in SETTINGS.items() if s
 
 def check_bounds(config: Config) -> Iterator[Problem]:
     """Report values outside their bounds."""
-    for pattern, (least, most) in BOUNDS.items():
+    for pattern, (minimum, maximum) in BOUNDS.items():
         for path, value in select(config, pattern):
             if not isinstance(value, int | timedelta):
                 continue  # an optional value without a value
-            if _excess(value, least) < 0:
-                yield Problem(path=path, message=f"must be at least {least}")
-            elif _excess(value, most) > 0:
-                yield Problem(path=path, message=f"must be at most {most}")
+            if _excess(value, minimum) < 0:
+                yield Problem(path=path, message=f"must be at least {minimum}")
+            elif _excess(value, maximum) > 0:
+                yield Problem(path=path, message=f"must be at most {maximum}")
 
 
 def check_intervals(config: Config) -> Iterator[Problem]:

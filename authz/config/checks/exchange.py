@@ -12,7 +12,7 @@ from authz.config.problems import KeyPath, Problem, quote, suggest
 
 _TOKEN: Final[KeyPath] = ("identity", "token")
 _PATH: Final[KeyPath] = (*_TOKEN, "exchange")
-_OF_OUR_OWN: Final = ("issuer", "format", "claims", "workload", "lifetime", "reuse", "max_cached")
+_ONLY_IF_MINTED: Final = ("issuer", "format", "claims", "workload", "lifetime", "reuse", "max_cached")
 
 
 def check_exchange(config: Config) -> Iterator[Problem]:
@@ -20,7 +20,7 @@ def check_exchange(config: Config) -> Iterator[Problem]:
     token, exchange = config.identity.token, config.identity.exchange
     if token is None or exchange is None:
         return
-    for key in _OF_OUR_OWN:
+    for key in _ONLY_IF_MINTED:
         if key in token.model_fields_set:
             yield Problem(path=(*_TOKEN, key), message="is not for exchange: the issuer decides")
     for index, subject in enumerate(exchange.subjects):

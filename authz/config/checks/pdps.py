@@ -48,17 +48,17 @@ def _check_url(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path=path, message=message, hint=f"use {_ENDPOINT}")
 
 
-def _check_question(rule: Rule, asked: PdpQuestion, path: KeyPath, config: Config) -> Iterator[Problem]:
-    if asked.name not in config.pdps:
-        message = f"no pdp is named {quote(asked.name)}"
-        yield Problem(path=(*path, "name"), message=message, hint=suggest(asked.name, config.pdps))
+def _check_question(rule: Rule, question: PdpQuestion, path: KeyPath, config: Config) -> Iterator[Problem]:
+    if question.name not in config.pdps:
+        message = f"no pdp is named {quote(question.name)}"
+        yield Problem(path=(*path, "name"), message=message, hint=suggest(question.name, config.pdps))
     try:
         templates = (rule.match or Match()).templates
     except ValueError:
         templates = ()  # reported at its place
     known = {name for template in templates for name in template.params}
-    for section, key, read in _templates(asked):
-        place = (*path, *_within(asked, section), key)
+    for section, key, read in _templates(question):
+        place = (*path, *_within(question, section), key)
         try:
             if getattr(section, key) == "":
                 raise ValueError("must not be empty")
@@ -75,18 +75,18 @@ def _check_question(rule: Rule, asked: PdpQuestion, path: KeyPath, config: Confi
 _Read = Callable[[str], Template]
 
 
-def _templates(asked: PdpQuestion) -> Iterator[tuple[object, str, _Read]]:
+def _templates(question: PdpQuestion) -> Iterator[tuple[object, str, _Read]]:
     """Yield the section, the key and the reader of each template."""
-    for entity in (asked.subject, asked.resource):
+    for entity in (question.subject, question.resource):
         yield from ((entity, key, entity.text) for key in ("type", "id"))
         yield entity, "properties", entity.values
-    yield asked.action, "name", asked.action.text
-    yield asked.action, "properties", asked.action.values
-    yield asked, "context", asked.values
+    yield question.action, "name", question.action.text
+    yield question.action, "properties", question.action.values
+    yield question, "context", question.values
 
 
-def _within(asked: PdpQuestion, section: object) -> KeyPath:
-    names = {id(asked.subject): "subject", id(asked.action): "action", id(asked.resource): "resource"}
+def _within(question: PdpQuestion, section: object) -> KeyPath:
+    names = {id(question.subject): "subject", id(question.action): "action", id(question.resource): "resource"}
     return (names[id(section)],) if id(section) in names else ()
 
 

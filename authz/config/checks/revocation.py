@@ -1,4 +1,4 @@
-"""Checks of the sources of revocations, and of where their senders reach the sidecar."""
+"""Checks of the sources of revocations, and of the listener for their senders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.config.revocation import RevocationList, Transmitter
 
-_NOT_LISTS: Final = frozenset({"events", "operator", "shared_state"})  # names of other sources
+_RESERVED_NAMES: Final = frozenset({"events", "operator", "shared_state"})  # names of other sources
 _LISTEN: Final = ("receivers", "listen")
 
 
@@ -20,9 +20,9 @@ def check_revocation(config: Config) -> Iterator[Problem]:
     """Report lists that cannot be loaded, and logout tokens that cannot arrive."""
     for name, section in config.revocation.lists.items():
         path = ("revocation", "lists", name)
-        if not NAME.fullmatch(name) or name in _NOT_LISTS:
+        if not NAME.fullmatch(name) or name in _RESERVED_NAMES:
             message = "the name of a list has at most 64 letters, digits, dots, hyphens and underscores"
-            message = "is the name of another source" if name in _NOT_LISTS else message
+            message = "is the name of another source" if name in _RESERVED_NAMES else message
             yield Problem(path=path, message=message)
         yield from _check_list(section, path)
     for name, transmitter in config.revocation.transmitters.items():

@@ -46,7 +46,7 @@ _ALLOWED: Final[Mapping[KeyKind, tuple[str, ...]]] = {
     KeyKind.AWS_KMS: ("key", "region", "endpoint"),
     KeyKind.GOOGLE_KMS: ("key", "endpoint"),
 }
-_PLACES: Final = ("file", "key", "key_id", "module", "token", "pin_file", "region", "endpoint")
+_LOCATION_KEYS: Final = ("file", "key", "key_id", "module", "token", "pin_file", "region", "endpoint")
 # What each service calls a key.
 _KEY_FORMS: Final[Mapping[KeyKind, tuple[re.Pattern[str], str]]] = {
     KeyKind.AWS_KMS: (
@@ -69,7 +69,7 @@ _KEY_FORMS: Final[Mapping[KeyKind, tuple[re.Pattern[str], str]]] = {
 
 
 def check_signing(config: Config) -> Iterator[Problem]:
-    """Report keys that lack what their kind needs, and two of one key id."""
+    """Report keys that lack a setting that their kind needs, and two keys with one key id."""
     path: KeyPath = ("signing", "keys")
     if len(config.signing.keys) > MAX_KEYS:
         yield Problem(path=path, message=f"has {len(config.signing.keys)} keys, at most {MAX_KEYS}")
@@ -88,23 +88,23 @@ def _check_members(key: SigningKey, path: KeyPath) -> Iterator[Problem]:
     for member in _REQUIRED[key.kind]:
         if not getattr(key, member):
             yield Problem(path=path, message=f"kind {key.kind.value} needs {member}")
-    for member in _PLACES:
+    for member in _LOCATION_KEYS:
         if getattr(key, member) is not None and member not in _ALLOWED[key.kind]:
             yield Problem(path=(*path, member), message=f"is not for kind {key.kind.value}")
 
 
 def _check_algorithm(key: SigningKey, path: KeyPath) -> Iterator[Problem]:
-    algorithm, able = key.algorithm, ALGORITHMS_OF[key.kind]
-    if algorithm is None or algorithm in able:
+    algorithm, supported = key.algorithm, ALGORITHMS_OF[key.kind]
+    if algorithm is None or algorithm in supported:
         return
     if algorithm not in ALGORITHMS:
         message = f"unknown algorithm {quote(algorithm)}"
-        yield Problem(path=(*path, "algorithm"), message=message, hint=suggest(algorithm, able))
+        yield Problem(path=(*path, "algorithm"), message=message, hint=suggest(algorithm, supported))
     elif ALGORITHMS[algorithm].kty == "oct":
         hint = "the upstream must not be able to sign"
         yield Problem(path=(*path, "algorithm"), message="is symmetric", hint=hint)
     else:
-        message = f"kind {key.kind.value} signs by {', '.join(able)}"
+        message = f"kind {key.kind.value} signs by {', '.join(supported)}"
         yield Problem(path=(*path, "algorithm"), message=message)
 
 

@@ -18,7 +18,7 @@ from authz.core.minting import TokenFormat
 from authz.core.published_document import DISCOVERY_PATH, PublishedDocument
 
 _PATH: Final[KeyPath] = ("identity", "token")
-_OURS: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti", "txn", "req_wl"})
+_RESERVED_CLAIMS: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti", "txn", "req_wl"})
 _MAX_CLAIMS: Final = 64
 
 
@@ -72,7 +72,7 @@ def _check_claims(token: UpstreamToken, config: Config) -> Iterator[Problem]:
         except ValueError as error:
             yield Problem(path=(*path, name), message=str(error))
             continue
-        if names[0] in _OURS:
+        if names[0] in _RESERVED_CLAIMS:
             yield Problem(path=(*path, name), message="is written by the sidecar")
         for other, written in known.items():
             if names[: len(other)] == other or other[: len(names)] == names:

@@ -1,4 +1,4 @@
-"""Uses of `sub` without its issuer, where several issuers may give the same `sub` to different users."""
+"""Uses of `sub` without its issuer, if several issuers may give the same `sub` to different users."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
             yield Problem(path=path, message=message, hint=hint, widens=True)
 
 
-def _reads_sub_alone(asked: PdpQuestion) -> bool:
+def _reads_sub_alone(question: PdpQuestion) -> bool:
     """Return whether a question names a subject, and not its issuer."""
-    read = {reference.text for reference in asked.references()}
+    read = {reference.text for reference in question.references()}
     return any("claims.sub" in text for text in read) and not any("claims.iss" in text for text in read)

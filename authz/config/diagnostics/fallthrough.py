@@ -47,7 +47,7 @@ def find_fallthrough(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
             if not differences:
                 continue
             if requires_no_less(below.rule, entry.rule):
-                if cover.host in hosts and _takes_all(below, entry):
+                if cover.host in hosts and _matches_all(below, entry):
                     guarded = (guarded or set()) | differences
             elif differences := differences - reported:
                 reported |= differences
@@ -57,8 +57,8 @@ def find_fallthrough(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
                 yield Problem(path=entry.path, message=message, hint=_hint(differences, path), widens=True)
 
 
-def _takes_all(by: IndexedRule, entry: IndexedRule) -> bool:
-    """Return whether *by* is for all methods and contexts of *entry*."""
+def _matches_all(by: IndexedRule, entry: IndexedRule) -> bool:
+    """Return whether *by* matches all methods and contexts of *entry*."""
     return (not by.methods or (bool(entry.methods) and entry.methods <= by.methods)) and by.context <= entry.context
 
 
@@ -74,14 +74,14 @@ def _find_guarded(entry: IndexedRule, scope: tuple[HostPattern | None, PathTempl
         difference
         for difference, template in variants.items()
         if any(
-            _takes_all(by, entry) and requires_no_less(by.rule, entry.rule)
+            _matches_all(by, entry) and requires_no_less(by.rule, entry.rule)
             for by in (cover.entry for cover in index.above(entry, host, template))
         )
     }
 
 
 def _hint(differences: set[str], path: PathTemplate) -> str:
-    """Return a hint that removes the differences *differences*."""
+    """Return how to remove *differences*."""
     remedies = []
     if _CASE in differences:
         remedies.append("set match.case_insensitive: true")

@@ -13,7 +13,7 @@ from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, nearest, quote, render_path, suggest
 from authz.config.section import Section, has_entries, section_in
 
-Words = Callable[[ErrorDetails], tuple[str, str]]
+Describe = Callable[[ErrorDetails], tuple[str, str]]
 """Returns a message and a hint for one of pydantic's errors."""
 
 
@@ -100,7 +100,7 @@ def _kind(value: object) -> str:
             return "empty"
 
 
-def _must_be(what: str, hint: Callable[[object], str] = lambda _: "") -> Words:
+def _must_be(what: str, hint: Callable[[object], str] = lambda _: "") -> Describe:
     return lambda detail: (f"must be {what}, not {_kind(detail['input'])}", hint(detail["input"]))
 
 
@@ -122,8 +122,8 @@ def _hint_for_list(value: object) -> str:
     return f"write [{value}]" if isinstance(value, str) and value.isprintable() and len(value) <= 60 else ""
 
 
-def _message_for(kind: str) -> Words:
-    return _WORDS.get(kind, _unchanged)
+def _message_for(kind: str) -> Describe:
+    return _DESCRIBERS.get(kind, _unchanged)
 
 
 def _unchanged(detail: ErrorDetails) -> tuple[str, str]:
@@ -135,7 +135,7 @@ _LIST: Final = _must_be("a list", _hint_for_list)
 _MAPPING: Final = _must_be("a mapping")
 _NUMBER: Final = _must_be("a number", _hint_for_number)
 
-_WORDS: Final[Mapping[str, Words]] = {
+_DESCRIBERS: Final[Mapping[str, Describe]] = {
     "missing": _missing,
     "extra_forbidden": _unknown,
     "enum": _choice,

@@ -33,17 +33,17 @@ def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
     entries = [IndexedRule.read(place, rule) for place, rule in enumerate(rules)]
     index = RuleIndex(entries)
     for entry in entries:
-        dead = _find_dead(entry, index)
-        if dead is not None:
-            yield dead
+        unreachable = _find_unreachable(entry, index)
+        if unreachable is not None:
+            yield unreachable
             continue
         public = list(_find_public(entry, index))
         yield from public
-        yield from _find_weaker_above(entry, index, but_public=bool(public))
+        yield from _find_weaker_above(entry, index, skip_public=bool(public))
         yield from find_fallthrough(entry, index)
 
 
-def _find_dead(entry: IndexedRule, index: RuleIndex) -> Problem | None:
+def _find_unreachable(entry: IndexedRule, index: RuleIndex) -> Problem | None:
     """Report a rule that can never match, because rules above match all of its hosts, paths and methods."""
     above: dict[int, IndexedRule] = {}
     for host, path in product(entry.hosts, entry.paths):
@@ -88,8 +88,8 @@ def _find_public(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
                 return
 
 
-def _find_weaker_above(entry: IndexedRule, index: RuleIndex, *, but_public: bool) -> Iterator[Problem]:
-    """Report rules above that require less and decide some requests for *entry*. *but_public*: skip public rules."""
+def _find_weaker_above(entry: IndexedRule, index: RuleIndex, *, skip_public: bool) -> Iterator[Problem]:
+    """Report rules above that require less and decide some requests for *entry*, with *skip_public* no public ones."""
     for host, path in product(entry.hosts, entry.paths):
         wider_hosts = covering_hosts(host)
         decided: frozenset[str] = frozenset()  # methods that a rule above decides completely
@@ -100,7 +100,7 @@ def _find_weaker_above(entry: IndexedRule, index: RuleIndex, *, but_public: bool
                 continue
             if contexts_conflict(by.context, entry.context):
                 continue
-            reported = but_public and by.rule.allow is AccessMode.PUBLIC
+            reported = skip_public and by.rule.allow is AccessMode.PUBLIC
             if (
                 not reported
                 and not requires_no_less(by.rule, entry.rule)

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Secrets are read from their files for each request, because they change while the sidecar runs; see also
-   `kept_credentials`. No error contains them.
+   `cached_credentials`. No error contains them.
 2. Each request has a new assertion.
 """
 
@@ -65,37 +65,37 @@ _NONE: Final = Credentials()
 
 
 @dataclass(frozen=True, slots=True)
-class SecretFile:
-    """client_secret_basic (RFC 6749 section 2.3.1): id and secret are form-encoded before base64."""
+class ClientSecretBasicFile:
+    """client_secret_basic (RFC 6749 section 2.3.1) with the secret in *file*; both parts are form-encoded first."""
 
-    client: str
+    client_id: str
     file: str
     is_nonblocking: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
-        return SecretText(self.client, _read("secret_file", self.file)).credentials()
+        return ClientSecretBasic(self.client_id, _read("secret_file", self.file)).credentials()
 
 
 @dataclass(frozen=True, slots=True)
-class SecretText:
-    """The same, with the secret at hand."""
+class ClientSecretBasic:
+    """client_secret_basic with the *secret* itself instead of a file."""
 
-    client: str
+    client_id: str
     secret: str = field(repr=False)
     is_nonblocking: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the Authorization header."""
-        pair = f"{quote_plus(self.client)}:{quote_plus(self.secret)}"
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.secret)}"
         return Credentials({"authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"})
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateKey:
+class PrivateKeyJwt:
     """private_key_jwt (RFC 7523 section 2.2) for *audience*, signed with the key in *file*, PEM or a JWK."""
 
-    client: str
+    client_id: str
     file: str
     audience: str
     key_id: str | None = None
@@ -108,18 +108,18 @@ class PrivateKey:
         key = _read_key(self.file)
         algorithm = self.algorithm or _ALGORITHMS.get(_kind(key), "")
         issued = int(self.now())
-        head = {"alg": algorithm, "typ": "JWT", "kid": self.key_id or key.get("kid")}
+        header = {"alg": algorithm, "typ": "JWT", "kid": self.key_id or key.get("kid")}
         claims = {
-            "iss": self.client,
-            "sub": self.client,
+            "iss": self.client_id,
+            "sub": self.client_id,
             "aud": self.audience,
             "jti": str(uuid4()),
             "iat": issued,
             "exp": issued + ASSERTION_SECONDS,
         }
-        signing_input = ".".join((_encode({k: v for k, v in head.items() if v is not None}), _encode(claims)))
+        signing_input = ".".join((_encode({k: v for k, v in header.items() if v is not None}), _encode(claims)))
         try:
-            signer: Any = JWA.signing_alg(algorithm)  # its stubs do not know `sign`
+            signer: Any = JWA.signing_alg(algorithm)  # jwcrypto's type stubs have no `sign`
             signature = signer.sign(key, signing_input.encode("ascii"))
         except Exception as error:  # jwcrypto has many
             text = f"private_key_file {self.file}: cannot sign by {algorithm or 'any algorithm'}"
@@ -127,7 +127,7 @@ class PrivateKey:
         assertion = f"{signing_input}.{base64url.encode(signature).decode('ascii')}"
         return Credentials(
             fields={
-                "client_id": self.client,
+                "client_id": self.client_id,
                 "client_assertion_type": _ASSERTION_TYPE,
                 "client_assertion": assertion,
             }
@@ -135,15 +135,15 @@ class PrivateKey:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientId:
+class TlsClientAuth:
     """tls_client_auth (RFC 8705 section 2): only the id; the client certificate authenticates."""
 
-    client: str
+    client_id: str
     is_nonblocking: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the id."""
-        return Credentials(fields={"client_id": self.client})
+        return Credentials(fields={"client_id": self.client_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class BearerTokenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class BasicFile:
+class BasicAuthFile:
     """Basic authentication (RFC 7617) with `user:password` in a file."""
 
     file: str

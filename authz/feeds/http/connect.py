@@ -30,7 +30,7 @@ from authz.feeds.http.happy_eyeballs import ATTEMPT_DELAY, Attempt, interleave, 
 from authz.feeds.http.tls import TlsTrust
 from authz.feeds.http.trust import Network, Trust, read_origin, write_authority
 
-MAX_PROXY_ANSWER_BYTES: Final = 16_384
+MAX_PROXY_RESPONSE_BYTES: Final = 16_384
 _REPORT_SECONDS: Final = 0.05  # reserved at the end of a fetch to report why no address worked
 MAX_ADDRESSES: Final = 64  # of one name
 
@@ -69,7 +69,7 @@ class CancellableSocket:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
-        """Forget the connection."""
+        """Release the connection: it can no longer be cancelled."""
         with self._lock:
             self._detach()
 
@@ -210,15 +210,15 @@ def _open_tunnel(connection: socket.socket, request: bytes) -> Attempt[None]:
     while request:
         yield connection.fileno(), EVENT_WRITE
         request = request[connection.send(request) :]
-    answer = b""
+    response = b""
     # In TLS the client sends first: no byte of the server can follow the proxy's response.
-    while b"\r\n\r\n" not in answer:
+    while b"\r\n\r\n" not in response:
         yield connection.fileno(), EVENT_READ
         piece = connection.recv(4096)
-        answer += piece
-        if not piece or len(answer) > MAX_PROXY_ANSWER_BYTES:
+        response += piece
+        if not piece or len(response) > MAX_PROXY_RESPONSE_BYTES:
             raise OSError("the proxy sent no valid response")
-    status = re.match(rb"HTTP/1\.[01] ([0-9]{3})", answer)
+    status = re.match(rb"HTTP/1\.[01] ([0-9]{3})", response)
     if status is None or not status[1].startswith(b"2"):
         code = status[1].decode() if status else "?"
         hint = "; set user and password in fetch.proxy_credentials_file" if code == "407" else ""

@@ -6,12 +6,12 @@ Rules of this file:
 2. A connection is reused for at most MAX_AGE seconds, because addresses and certificates change. There are at most as
    many connections as threads that post at one time.
 3. If the server has closed a reused connection, and no byte of a response was received, the request is sent once more
-   on a new connection; and so if it answers 408, which may be what it says of its own accord before it closes an idle
+   on a new connection. The same applies to status 408, which a server may send by itself before it closes an idle
    connection (RFC 9110 section 15.5.9). An error of a new connection is a failure.
 4. Every status except a redirect is returned to the caller.
-5. A question takes three system calls: the sockets do not block, so nothing is asked of the kernel before it is needed.
-6. An exchange is one generator, which says what it waits for: a thread of its own waits for it, or the loop of all.
-   After a loop, what is to be sent once more has a new deadline.
+5. A request takes three system calls, to send, wait and receive: no other one is made on the nonblocking socket.
+6. An exchange is one generator, which yields the event that it waits for. The calling thread waits for it, or the event
+   loop does. A request that is sent again after the loop gave up has a new deadline.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ T = TypeVar("T")
 
 MAX_AGE: Final = 60.0  # seconds for which a connection is reused
 _CHUNK: Final = 16_384
-_IDLE_TIMEOUT: Final = 408
-_CLOSED: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_REQUEST_TIMEOUT: Final = 408
+_CLOSED_ERRORS: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7E\x80-\xFF]*")  # RFC 9110 section 5
 
 
@@ -50,7 +50,7 @@ class Post:
 
 
 Exchange = Generator[int, None, T]
-"""Something on a connection, which yields READ or WRITE when it has to wait for that, and returns what came of it."""
+"""An operation on a connection: yields READ or WRITE whenever it must wait for that, and returns its result."""
 
 Outcome = Callable[[], Response]
 """Returns the response, or raises RefreshError."""
@@ -77,21 +77,21 @@ class Poster:
         """Send to *url* the request that *write* returns; it is called for each attempt. Raises RefreshError."""
         deadline = time.monotonic() + self._timeout
         with as_refresh_errors(url):
-            sent = write()  # before a connection is opened, because it may fail
-            kept = self._take(url)
-            if kept is not None:
+            request = write()  # before a connection is opened, because it may fail
+            idle = self._acquire(url)
+            if idle is not None:
                 try:
-                    response = _finish(self._exchange(kept, sent), kept, deadline)
-                    if response.status != _IDLE_TIMEOUT:
+                    response = _run_blocking(self._exchange(idle, request), idle, deadline)
+                    if response.status != _REQUEST_TIMEOUT:
                         return response
-                except _CLOSED:
-                    if kept.has_answered:
+                except _CLOSED_ERRORS:
+                    if idle.has_answered:
                         raise
-                sent = write()
-            used = self._connect(url, deadline)
-            return _finish(self._exchange(used, sent), used, deadline)
+                request = write()
+            connection = self._connect(url, deadline)
+            return _run_blocking(self._exchange(connection, request), connection, deadline)
 
-    def start(self, url: str, sent: Post, loop: Loop, callback: OutcomeCallback) -> bool:
+    def start(self, url: str, request: Post, loop: Loop, callback: OutcomeCallback) -> bool:
         """Send a request on an idle connection, without blocking; *callback* is called once, later.
 
         The calling thread is that of *loop*, which calls *callback*. Return False if there is no idle connection, or
@@ -99,10 +99,10 @@ class Poster:
         """
         if self._dialer.proxy is not None and url.startswith("http:"):
             return False  # each request contains the credentials for the proxy, which are in a file
-        kept = self._take(url)
-        if kept is None:
+        idle = self._acquire(url)
+        if idle is None:
             return False
-        return _PendingExchange(self._exchange(kept, sent), kept, loop, callback).start(
+        return _PendingExchange(self._exchange(idle, request), idle, loop, callback).start(
             loop.monotonic() + self._timeout
         )
 
@@ -111,26 +111,26 @@ class Poster:
         with self._lock:
             self._closed, idle = True, self._idle[:]
             self._idle.clear()
-        for kept in idle:
-            kept.close()
+        for connection in idle:
+            connection.close()
 
-    def _take(self, url: str) -> _Connection | None:
+    def _acquire(self, url: str) -> _Connection | None:
         """Return the idle connection that was used last, or None if none can be reused."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                kept = self._idle.pop()
-            if kept.url == url and self._monotonic() < kept.until and not kept.has_news():
-                return kept
-            kept.close()
+                connection = self._idle.pop()
+            if connection.url == url and self._monotonic() < connection.until and not connection.is_readable():
+                return connection
+            connection.close()
 
-    def _give_back(self, used: _Connection) -> None:
+    def _release(self, connection: _Connection) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(used)
+                self._idle.append(connection)
                 return
-        used.close()
+        connection.close()
 
     def _connect(self, url: str, deadline: float) -> _Connection:
         """Raises OSError, Untrusted, RefreshError."""
@@ -146,33 +146,33 @@ class Poster:
         proxy_headers = through.headers if through is not None else dict[str, str]
         return _Connection(dialed.socket, url, head, proxy_headers, self._monotonic() + MAX_AGE)
 
-    def _exchange(self, used: _Connection, sent: Post) -> Exchange[Response]:
+    def _exchange(self, connection: _Connection, request: Post) -> Exchange[Response]:
         """Send a request and read its response; then keep the connection, or close it."""
         reusable = False
         try:
-            used.has_answered = False
-            yield from used.send(used.write(sent))
-            reader = ResponseReader(used.url, max_bytes=self._max_bytes)
+            connection.has_answered = False
+            yield from connection.send(connection.write(request))
+            reader = ResponseReader(connection.url, max_bytes=self._max_bytes)
             while not reader.is_complete:
-                reader.feed((yield from used.receive()))
+                reader.feed((yield from connection.receive()))
                 if 300 <= reader.status < 400:
-                    raise refuse_redirect(used.url, reader.status, read_headers(reader.lines))
+                    raise refuse_redirect(connection.url, reader.status, read_headers(reader.lines))
             headers = read_headers(reader.lines)
             response = Response(reader.status, headers, reader.read_body(headers.get("content-encoding", "")))
             reusable = reader.is_reusable
             return response
         finally:
             if reusable:
-                self._give_back(used)
+                self._release(connection)
             else:
-                used.close()
+                connection.close()
 
 
-def _finish(exchange: Exchange[Response], used: _Connection, deadline: float) -> Response:
+def _run_blocking(exchange: Exchange[Response], connection: _Connection, deadline: float) -> Response:
     """Run an exchange on this thread, which waits for it. Raises OSError, RefreshError, ValueError."""
     try:
         while True:
-            used.wait(next(exchange), deadline)
+            connection.wait(next(exchange), deadline)
     except StopIteration as ended:
         response: Response = ended.value
         return response
@@ -181,13 +181,15 @@ def _finish(exchange: Exchange[Response], used: _Connection, deadline: float) ->
 
 
 class _PendingExchange:
-    """An exchange that the thread of a *loop* goes on with whenever its socket is ready, until the *deadline*."""
+    """An exchange that the thread of a *loop* resumes whenever its socket is ready, until the *deadline*."""
 
-    __slots__ = ("_callback", "_exchange", "_loop", "_used")
+    __slots__ = ("_callback", "_connection", "_exchange", "_loop")
 
-    def __init__(self, exchange: Exchange[Response], used: _Connection, loop: Loop, callback: OutcomeCallback) -> None:
+    def __init__(
+        self, exchange: Exchange[Response], connection: _Connection, loop: Loop, callback: OutcomeCallback
+    ) -> None:
         self._exchange: Final = exchange
-        self._used: Final = used
+        self._connection: Final = connection
         self._loop: Final = loop
         self._callback: Final = callback
 
@@ -195,33 +197,33 @@ class _PendingExchange:
         """Send the request; return False if that cannot be done at once, and nothing will come of it."""
         try:
             event = next(self._exchange)
-        except Exception:  # noqa: BLE001 - who repeats it reports it
+        except Exception:  # noqa: BLE001 - the repeated request reports it
             return False
-        self._used.set_timer(self._loop, deadline, self._expire)
-        self._loop.watch(self._used.descriptor, event, self._go_on)
+        self._connection.set_timer(self._loop, deadline, self._expire)
+        self._loop.watch(self._connection.descriptor, event, self._resume)
         return True
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         try:
             event = next(self._exchange)
         except StopIteration as ended:
             response: Response = ended.value
-            self._end(None if response.status == _IDLE_TIMEOUT else lambda: response)
+            self._end(None if response.status == _REQUEST_TIMEOUT else lambda: response)
         except Exception as error:  # noqa: BLE001 - it is the outcome
             self._fail(error)
         else:
-            self._loop.watch(self._used.descriptor, event, self._go_on)
+            self._loop.watch(self._connection.descriptor, event, self._resume)
 
     def _expire(self) -> None:
-        self._loop.unwatch(self._used.descriptor)
+        self._loop.forget(self._connection.descriptor)
         self._exchange.close()
         self._fail(TimeoutError("deadline exceeded"))
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, _CLOSED) and not self._used.has_answered:
+        if isinstance(error, _CLOSED_ERRORS) and not self._connection.has_answered:
             self._end(None)
             return
-        url = self._used.url
+        url = self._connection.url
 
         def fail() -> Response:
             with as_refresh_errors(url):
@@ -230,14 +232,14 @@ class _PendingExchange:
         self._end(fail)
 
     def _end(self, outcome: Outcome | None) -> None:
-        self._used.clear_timer()
+        self._connection.clear_timer()
         self._callback(outcome)
 
 
 class _Connection:
     """A connection to the server of *url*, reused until the monotonic instant *until*.
 
-    *head* is how each request begins. Its socket does not block: what waits is the poll, until the deadline.
+    *head* is the request line and the headers that all requests have in common. The socket is nonblocking.
     """
 
     __slots__ = (
@@ -283,21 +285,21 @@ class _Connection:
         self._timer.set(deadline, expire)
 
     def clear_timer(self) -> None:
-        """Forget the deadline: the exchange has ended."""
+        """Cancel the deadline: the exchange has ended."""
         if self._timer is not None:
             self._timer.clear()
 
-    def has_news(self) -> bool:
-        """Return whether the server has closed the connection, or sent what it was not asked for."""
+    def is_readable(self) -> bool:
+        """Return whether the server has closed an idle connection, or sent something without a request."""
         self._watch(READ)
         return bool(self._poll.poll(0))
 
-    def write(self, sent: Post) -> bytes:
-        """Return a request as it is sent. Raises ValueError, without the text of a header, which may be secret."""
-        headers = {**sent.headers, **self.proxy_headers()}
-        if headers != self._headers:  # those of the last request, which most often are these
+    def write(self, request: Post) -> bytes:
+        """Return *request* as octets. Raises ValueError, without the text of a header, which may be secret."""
+        headers = {**request.headers, **self.proxy_headers()}
+        if headers != self._headers:  # most requests have the same headers as the last one
             self._lines, self._headers = _write_headers(headers), headers
-        return f"{self.head}{self._lines}content-length: {len(sent.body)}\r\n\r\n".encode("latin-1") + sent.body
+        return f"{self.head}{self._lines}content-length: {len(request.body)}\r\n\r\n".encode("latin-1") + request.body
 
     def send(self, data: bytes) -> Exchange[None]:
         """Send all of *data*. Raises OSError."""

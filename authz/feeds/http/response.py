@@ -3,7 +3,7 @@
 Rules of this file:
 1. Everything is bounded while it arrives: the body, also after decompression, and all other bytes.
 2. A new parser reads each response: what a response leaves behind, such as a trailer, reaches no other one.
-3. What comes after the response belongs to none: the connection is not used again.
+3. Data after the end of the response belongs to no response: the connection is not used again.
 4. Interim responses (status 1xx) are skipped, trailers ignored (RFC 9110 sections 15.2 and 6.5.1).
 """
 
@@ -33,8 +33,8 @@ class NotHttp(MalformedResponse):
 class ResponseReader:
     """Reads one response from *url*, whose body may have *max_bytes*.
 
-    *status* is 0 until all headers are there. A connection *is_reusable* if the response ended where it said, and
-    the server keeps the connection open.
+    *status* is 0 until all headers are there. A connection *is_reusable* if the response has a defined end
+    (length or chunks), and the server keeps the connection open.
     """
 
     def __init__(self, url: str, *, max_bytes: int) -> None:
@@ -124,7 +124,7 @@ class ResponseReader:
         self._body.append(data)
 
     def on_message_begin(self) -> None:
-        """Note that something follows the response, or an interim one, of which nothing is kept."""
+        """Discard the headers of an interim response; after the response itself, the connection is not reusable."""
         self._interim = False
         if self.is_complete:
             self.is_reusable = False
@@ -146,7 +146,7 @@ class ResponseReader:
         self.is_complete = True
 
     def _is_ambiguous(self) -> bool:
-        """Return whether two headers say where the response ends (RFC 9112 section 6.3): the connection is closed."""
+        """Return whether two headers define the length (RFC 9112 section 6.3): the connection is closed then."""
         return len({name.lower() for name, _ in self._lines} & _LENGTHS) > 1
 
     def _too_large(self) -> RefreshError:

@@ -9,8 +9,9 @@ from authz.feeds.shared.state import SharedState, SharedStateError
 def open_shared_state(section: SharedStateSection, *, blocks_for: float = 0.0) -> SharedState:
     """Return a client for the server of *section*; it connects when it is used, and again after failures.
 
-    *blocks_for* is how long commands may block on purpose (XREAD BLOCK), in seconds: so much longer is a reply waited
-    for. Raises SharedStateError if the library is not installed.
+    *blocks_for*, in seconds, is added to the timeout of replies, for commands that block on purpose (XREAD BLOCK).
+
+    Raises SharedStateError if the library is not installed.
     """
     try:
         from authz.feeds.shared.valkey_client import ValkeyState  # noqa: PLC0415 - an optional dependency

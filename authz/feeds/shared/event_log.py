@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Lines stay for as long as readers need them, by the clock of the server and by ours: new lines never evict others.
-2. A reader knows how far it has read, and goes on from there after any failure.
+2. A reader knows its position, and continues from there after any failure.
 3. Lost lines are detected: by another origin, a random value that is created with the stream; or by a stream that ends
    before the last line that was read. The stream is then read again from the start.
 4. What is read is untrusted: the client bounds a reply, and a reply of another shape is a failure.

@@ -2,11 +2,11 @@
 
 Rules of this file:
 1. The shared state is the truth: a proof is used for the first time if its key could be created there.
-2. Each check gets an answer of its own, never that of another check with the same proof.
+2. Each check gets its own answer, never that of another check with the same proof.
 3. If the shared state does not answer, it is not known whether a proof was used before: that is no denial for good, and
    no allow, unless the operator has loosened it to what this process remembers. That is counted.
-4. What this process has learned to be used causes no further questions, to the shared state or for its request to
-   others: a replay costs each process one.
+4. A proof that this process knows to be used causes no further question to the shared state, and no need of its
+   request is answered: a replay costs each process one question.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class SharedProofLane:
 
     def _settle(self, need: Need, fact: object | None) -> object | None:
         """Return the answer to a check, and remember that its proof is used."""
-        is_known = isinstance(fact, ProofUse)
-        if not (is_known or self._falls_back):
+        is_answered = isinstance(fact, ProofUse)
+        if not (is_answered or self._falls_back):
             return fact
         if fact is ProofUse.REPLAYED and self._falls_back:
             return fact  # the check that was the first may not be noted yet, and must not find this
@@ -104,7 +104,7 @@ class SharedProofLane:
         remembered = self._used.record(need.identifier or "", thumbprint, until)
         if not self._falls_back:
             return fact
-        if is_known:  # while the shared state did not answer, the proof may have been used here
+        if is_answered:  # while the shared state did not answer, the proof may have been used here
             return fact if isinstance(remembered, Unanswered) else remembered
         self._count_local()
         return remembered
@@ -113,7 +113,7 @@ class SharedProofLane:
 def make_proof_source_lane(
     state: SharedState, *, timeout: float, max_waiting: int, observer: LaneObserver
 ) -> SourceLane:
-    """Return what asks the shared state; each of its answers takes at most *timeout* seconds."""
+    """Return the lane that asks the shared state; each of its answers takes at most *timeout* seconds."""
     return SourceLane(
         "shared state for proofs",
         SharedProofs(state, now=time.time),

@@ -27,7 +27,7 @@ class SharedStore:
     def __init__(self, shared: SharedState, secret_file: Path) -> None:
         self._shared: Final = shared
         self._sealer: Final = Sealer(secret_file)
-        self._place: Final = shared.key(NAME)
+        self._key: Final = shared.key(NAME)
         self._known = SigningState()  # what this process read or wrote last
         self._parsed: tuple[bytes, SigningState] = b"", SigningState()
 
@@ -44,16 +44,16 @@ class SharedStore:
             if (is_current and after.ring == before.ring) or self._replace(found, after):
                 self._known = after
                 return after
-        raise StateError(f"{self._place}: other replicas change it all the time")
+        raise StateError(f"{self._key}: other replicas change it all the time")
 
     def _fetch(self) -> bytes:
         """Return the value, empty if there is none. Raises StateError."""
         try:
-            found = self._shared.execute("GETRANGE", self._place, 0, MAX_STATE_BYTES)
+            found = self._shared.execute("GETRANGE", self._key, 0, MAX_STATE_BYTES)
         except SharedStateError as error:
             raise StateError(f"{error.result}: {error}") from None
         if not isinstance(found, bytes) or len(found) > MAX_STATE_BYTES:
-            raise StateError(f"{self._place}: more than {MAX_STATE_BYTES} bytes")
+            raise StateError(f"{self._key}: more than {MAX_STATE_BYTES} bytes")
         return found
 
     def _parse(self, found: bytes) -> tuple[SigningState, bool]:
@@ -61,11 +61,11 @@ class SharedStore:
         if not found:
             return SigningState(), False
         try:
-            text, is_current = self._sealer.open(found, self._place)  # also if nothing changed: the secret may have
+            text, is_current = self._sealer.open(found, self._key)  # also if nothing changed: the secret may have
         except OSError as error:
             raise _unreadable(error) from None
         except ValueError as error:
-            why = f"{self._place} in the shared state: {error} (signing.rotation.shared_secret_file); "
+            why = f"{self._key} in the shared state: {error} (signing.rotation.shared_secret_file); "
             raise StateError(why + "if it is of no use, delete it: replicas write what they know") from None
         if found != self._parsed[0]:
             self._parsed = found, self._read_text(text)
@@ -76,12 +76,12 @@ class SharedStore:
         try:
             return parse_state(text)
         except (ValueError, KeyError, TypeError, AttributeError):  # their text may quote it
-            raise StateError(f"{self._place} in the shared state: of another version") from None
+            raise StateError(f"{self._key} in the shared state: has another version") from None
 
     def _replace(self, found: bytes, after: SigningState) -> bool:
         """Write *after* if the value is still what was *found*; return whether it was. Raises StateError."""
         try:
-            return self._shared.replace(self._place, found, self._sealer.seal(write_state(after), self._place))
+            return self._shared.replace(self._key, found, self._sealer.seal(write_state(after), self._key))
         except SharedStateError as error:
             raise StateError(f"{error.result}: {error}") from None
         except OSError as error:

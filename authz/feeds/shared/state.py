@@ -1,4 +1,4 @@
-"""What a caller sees of the state that replicas share, without the client library.
+"""The interface of the state that replicas share, without the client library.
 
 Rule of this file: every failure is a SharedStateError. No exception of the library passes, and no text that contains a
 secret.
@@ -44,7 +44,7 @@ class SharedState(Protocol):
         """Send all *commands* at once, and return their replies; they are no transaction. Raises SharedStateError."""
 
     def create(self, key: str, *, milliseconds: int) -> bool:
-        """Create *key* for so long; return False if it exists. Raises SharedStateError.
+        """Create *key*, which expires after *milliseconds*; return False if it exists. Raises SharedStateError.
 
         Exactly one of all callers gets True, also if a connection breaks in between.
         """

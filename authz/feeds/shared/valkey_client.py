@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Replies are raw: the library's conversions of them are not used, so that what comes does not depend on its release.
-2. Nothing is sent twice, except by `create`, which knows its own mark.
+2. Nothing is sent twice, except by `create`, which recognizes its own random value.
 3. TLS is that of the feeds: explicit settings, host names verified, files read again when they change.
 4. An idle connection that the server has closed is replaced before it is used. A broken one fails its command only.
 5. A reply is bounded in octets and in time, however slowly it comes: others write to the server too.
@@ -100,16 +100,16 @@ class ValkeyState:
 
     def create(self, key: str, *, milliseconds: int) -> bool:
         """Create *key*, and say whether it is ours. Raises SharedStateError."""
-        mark = secrets.token_bytes(8)
-        command = ("SET", key, mark, "NX", "PX", milliseconds)
+        value = secrets.token_bytes(8)
+        command = ("SET", key, value, "NX", "PX", milliseconds)
         try:
             return self.execute(*command) is not None
         except SharedStateError as error:
             if error.result != "unreachable":
                 raise
-        # The connection broke, perhaps between the command and its reply: the mark says who created the key.
+        # The connection broke, perhaps between the command and its reply: the value shows who created the key.
         created = self.execute(*command) is not None
-        return created or self.execute("GET", key) == mark
+        return created or self.execute("GET", key) == value
 
     def replace(self, key: str, old: bytes, new: bytes) -> bool:
         """Compare and set: a script is one step for all clients. Raises SharedStateError."""
@@ -137,7 +137,7 @@ class ValkeyState:
             raise SharedStateError("unreadable", text) from error
 
     def _translate(self, error: Exception) -> SharedStateError:
-        """Return the same in words of ours."""
+        """Return the error as a SharedStateError."""
         text = printable(str(error)) or type(error).__name__
         match error:
             case _DiscardConnection():
@@ -164,7 +164,7 @@ class ValkeyState:
 
 
 class _DiscardConnection(library_errors.ConnectionError):
-    """A failure of ours within the library: as an error of its own, it makes it discard the connection."""
+    """A failure of ours within the library: a subclass of its error, so that it discards the connection."""
 
     def __init__(self, result: str, why: str) -> None:
         super().__init__(why)
@@ -172,7 +172,7 @@ class _DiscardConnection(library_errors.ConnectionError):
 
 
 class _BoundedSocket:
-    """A socket of the library: from the last sending on, replies have at most so many octets, and so many *seconds*."""
+    """A socket of the library: replies to what was sent last have MAX_REPLY_BYTES octets and *seconds* at most."""
 
     def __init__(self, plain: socket.socket, *, seconds: float) -> None:
         self._plain: Final = plain

@@ -207,10 +207,10 @@ def _unlisted_spellings(text: str, literals: set[str]) -> list[str]:
         for letter in text
     )
     tried = []
-    for way in map("".join, product(*letters)):
-        if way not in taken:
-            return [way]
-        tried += _unlisted_cases(way, literals)
+    for spelling in map("".join, product(*letters)):
+        if spelling not in taken:
+            return [spelling]
+        tried += _unlisted_cases(spelling, literals)
     return tried
 
 
@@ -218,10 +218,10 @@ def _unlisted_cases(text: str, literals: set[str]) -> list[str]:
     """Return *text* in a letter case that no rule contains; if rules contain all of them, in each of them."""
     letters = ((letter.swapcase(), letter) if letter.isascii() and letter.isalpha() else (letter,) for letter in text)
     tried = []
-    for way in map("".join, product(*letters)):
-        tried.append(way)
-        if way not in literals:
-            return [way]
+    for spelling in map("".join, product(*letters)):
+        tried.append(spelling)
+        if spelling not in literals:
+            return [spelling]
     return tried
 
 

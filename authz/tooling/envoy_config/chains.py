@@ -1,4 +1,4 @@
-"""The chains of HTTP filters of an Envoy configuration, wherever one may stand, and the ext_authz filters in each."""
+"""The chains of HTTP filters of an Envoy configuration, at any place, and the ext_authz filters in each."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Filter:
     seen: bool = True
 
     @property
-    def asks(self) -> bool:
-        """Whether this is the filter that asks an external service."""
+    def is_ext_authz(self) -> bool:
+        """Whether this is an ext_authz filter."""
         return self.kind == "ExtAuthz"
 
     @property
     def cluster(self) -> str:
-        """Name of the cluster that it asks."""
+        """The name of the cluster that an ext_authz filter calls."""
         return self.config.get("grpc_service.envoy_grpc.cluster_name").text
 
 
@@ -66,7 +66,7 @@ def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter
 
 @dataclass(frozen=True)
 class Chain:
-    """The filters, written at *node*, that requests pass: all of a manager, or those that ask for an *upgrade*."""
+    """The filters at *node* that requests pass: all requests of a manager, or those for an *upgrade*."""
 
     node: Node
     filters: tuple[Filter, ...]
@@ -74,8 +74,8 @@ class Chain:
 
     @cached_property
     def ext_authz(self) -> tuple[Filter, ...]:
-        """The filters that ask an external service, in their order."""
-        return tuple(each for each in self.filters if each.asks)
+        """The ext_authz filters, in their order."""
+        return tuple(each for each in self.filters if each.is_ext_authz)
 
     def before(self, ext_authz: Filter) -> tuple[Filter, ...]:
         """The filters that a request passes before the check."""
@@ -84,7 +84,7 @@ class Chain:
     def after(self, ext_authz: Filter) -> tuple[Filter, ...]:
         """The filters that a request passes after the check, the router aside."""
         later = self.filters[self.filters.index(ext_authz) + 1 :]
-        return tuple(each for each in later if each.kind != "Router" and not each.asks)
+        return tuple(each for each in later if each.kind != "Router" and not each.is_ext_authz)
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Manager:
         return self.chains[0]
 
     @cached_property
-    def asks(self) -> bool:
-        """Whether requests that are not upgraded meet an ext_authz filter."""
+    def has_ext_authz(self) -> bool:
+        """Whether requests that are not upgraded pass an ext_authz filter."""
         return bool(self.main.ext_authz)
 
     @cached_property
@@ -113,7 +113,7 @@ class Manager:
 
     @cached_property
     def clusters(self) -> frozenset[str] | None:
-        """The clusters that requests are routed to; None where that is not written."""
+        """The clusters that requests are routed to; None if they are not all in the file."""
         named = [route.clusters for route in self.routes]
         if self.unseen or None in named:
             return None

@@ -10,8 +10,8 @@ from authz.tooling.envoy_config.reading import Node, find_clusters
 from authz.tooling.envoy_config.requirements import EnvoyRequirements
 from authz.tooling.envoy_config.routing import Route
 
-_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
-_LEADS_ANYWHERE = ("dynamic_forward_proxy", "aggregate", "original_dst")
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_DYNAMIC_TYPES = ("dynamic_forward_proxy", "aggregate", "original_dst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Context:
     @property
     def protected_managers(self) -> tuple[tuple[Manager, Filter], ...]:
         """The connection managers with the filter, each with that filter."""
-        return tuple((manager, self.sidecar_filter(manager.main)) for manager in self.managers if manager.asks)
+        return tuple((manager, self.sidecar_filter(manager.main)) for manager in self.managers if manager.has_ext_authz)
 
     @property
     def checks(self) -> Iterator[tuple[Manager, Chain, Filter]]:
-        """Yield every place where the sidecar is asked: in a main chain, a chain of upgrades, or inside a filter."""
+        """Yield every filter that calls the sidecar: in a main chain, a chain of upgrades, or inside another filter."""
         for manager in self.managers:
             for chain in manager.chains:
                 if chain.ext_authz:
@@ -54,11 +54,11 @@ class Context:
 
     def sidecar_filter(self, chain: Chain) -> Filter:
         """The filter of *chain* that asks the sidecar: of several the first whose cluster has its endpoints."""
-        served = (each for each in chain.ext_authz if each.cluster in self.clusters_of_sidecar)
+        served = (each for each in chain.ext_authz if each.cluster in self.sidecar_clusters)
         return next(served, chain.ext_authz[0])
 
     @property
-    def clusters_of_sidecar(self) -> frozenset[str]:
+    def sidecar_clusters(self) -> frozenset[str]:
         """The clusters with all endpoints of the sidecar, as far as they are in the file."""
         wanted = self.wanted_endpoints
         return frozenset(name for name, cluster in self.clusters.items() if wanted <= set(addresses(cluster)))
@@ -84,9 +84,9 @@ class Context:
     def receiver_clusters(self) -> frozenset[str]:
         """The clusters of the sidecar's receiver: its port, on the hosts of the sidecar and nowhere else."""
         port, endpoints = self.requirements.receiver_port, self.requirements.endpoints
-        hosts = {host for name in self.clusters_of_sidecar for host in _host_names(self.clusters[name])}
-        if any(each.startswith("unix:") or each.rpartition(":")[0].strip("[]") in _HERE for each in endpoints):
-            hosts |= _HERE
+        hosts = {host for name in self.sidecar_clusters for host in _host_names(self.clusters[name])}
+        if any(each.startswith("unix:") or each.rpartition(":")[0].strip("[]") in _LOOPBACK for each in endpoints):
+            hosts |= _LOOPBACK
         wanted = {f"{host}:{port}" for host in hosts}
         return frozenset(
             name for name, each in self.clusters.items() if (found := set(hosts_of(each))) and found <= wanted
@@ -95,9 +95,9 @@ class Context:
     def leads_to_receiver(self, route: Route) -> bool:
         """Return whether requests on *route* reach the sidecar's receiver and nothing else, not even copies of them."""
         copied = any(
-            level.get(way).exists
+            level.get(key).exists
             for level in (route.route, *route.levels)
-            for way in ("route.request_mirror_policies", "request_mirror_policies")
+            for key in ("route.request_mirror_policies", "request_mirror_policies")
         )
         return bool(route.clusters) and (route.clusters or frozenset()) <= self.receiver_clusters and not copied
 
@@ -117,7 +117,7 @@ class Context:
             or ext_authz.conditional
             or ext_authz.config.get("failure_mode_allow").is_true
             or ext_authz.config.get("shadow_mode").is_true
-            or not enabled_always(ext_authz.config)
+            or not checks_every_request(ext_authz.config)
             for each, _, ext_authz in self.checks
             if each is manager
         )
@@ -126,10 +126,10 @@ class Context:
         """Return whether a cluster finds its hosts from the request, or in other clusters."""
         cluster = self.clusters.get(name, Node(None))
         kind = f"{cluster.get('type').text} {cluster.get('cluster_type.name').text}".lower()
-        return any(word in kind for word in _LEADS_ANYWHERE)
+        return any(word in kind for word in _DYNAMIC_TYPES)
 
 
-def enabled_always(config: Node) -> bool:
+def checks_every_request(config: Node) -> bool:
     """Return whether the filter checks every request (`filter_enabled`, `filter_enabled_metadata`)."""
     share = config.get("filter_enabled.default_value")
     named = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}

@@ -27,13 +27,13 @@ from authz.core.pdp import PDP
 from authz.core.request import AmbiguousEncoding
 from authz.core.risk import RISK
 from authz.core.status_list import STATUS_LIST
-from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
+from authz.tooling.envoy_config.forwarded_headers import forwarded_headers_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoyReceiver, EnvoySettings, any_spelling, literal
 from authz.tooling.envoy_config.receiver import DEFAULT_PREFIX
 
 MIN_TIMEOUT_MS: Final = 500
 TLS_FOLDER: Final = "/etc/envoy-authz-tls"
-_ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
+_PROCESSING_MS: Final = 400  # time for a check in addition to the wait for facts
 _OTHER_HEADERS_KB: Final = 44  # in addition to the token
 _READ_IN_CONDITION: Final = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
 PROOF_HEADER: Final = "dpop"
@@ -54,17 +54,19 @@ def derive(  # noqa: PLR0913 - one for each option
     """Return the settings of an Envoy in front of the sidecar of *config*.
 
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* contains Envoy's own tls.crt and tls.key,
-    and the ca.crt of the sidecar's certificate. *kept* are headers of forwarded_claims that the upstream needs. Envoy
+    and the ca.crt of the sidecar's certificate. *kept* are forwarded headers that the upstream needs. Envoy
     takes messages for the receiver below *receiver_prefix*.
     """
     accepted = accepted_encodings(config)
     return EnvoySettings(
         endpoints=endpoints(config, host=host),
         cluster=cluster,
-        timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _ANSWER_MS),
+        timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _PROCESSING_MS),
         peer_certificate=peer_certificate,
         removed=tuple(sorted({*config.identity.headers, *minted_headers(config)})),
-        claims=claims_to_remove(kept=(*kept, *config.identity.headers, *read_headers(config), *minted_headers(config))),
+        forwarded=forwarded_headers_to_remove(
+            kept=(*kept, *config.identity.headers, *read_headers(config), *minted_headers(config))
+        ),
         mutable=tuple(dict.fromkeys(_mutable(config))),
         merge_slashes=AmbiguousEncoding.DOUBLE_SLASH not in accepted,
         escaped_slashes="KEEP_UNCHANGED" if AmbiguousEncoding.ENCODED_SLASH in accepted else "REJECT_REQUEST",
@@ -73,7 +75,7 @@ def derive(  # noqa: PLR0913 - one for each option
         else "REJECT_REQUEST",
         trusted_hops=trusted_hops,
         max_headers_kb=-(-config.token.max_bytes // 1024) + _OTHER_HEADERS_KB,
-        max_requests=most_concurrent(config),
+        max_requests=max_concurrent(config),
         tls=_tls(config, host, tls_folder),
         receiver=_receiver(config, host, receiver_prefix),
     )
@@ -85,8 +87,8 @@ def endpoints(config: Config, *, host: str | None = None) -> tuple[str, ...]:
     listened = parse_address(config.server.listen)
     if isinstance(listened, UnixAddress):
         return addresses
-    near = _reachable_host(listened, host)
-    shown = f"[{near}]" if ":" in near else near
+    reachable = _reachable_host(listened, host)
+    shown = f"[{reachable}]" if ":" in reachable else reachable
     return tuple(f"{shown}:{address.rpartition(':')[2]}" for address in addresses)
 
 
@@ -99,13 +101,13 @@ def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
     exchange = config.identity.exchange
     remote = [key for key in config.signing.keys.values() if config.identity.minted is not None and key.is_remote]
-    asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
-    listed = [issuer.status_list for issuer in config.issuers.values() if issuer.status_list is not None]
+    introspections = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
+    status_lists = [issuer.status_list for issuer in config.issuers.values() if issuer.status_list is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
-        INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+        INTROSPECTION: max((each.max_wait.total_seconds() for each in introspections), default=0.0),
         PDP: max((pdp.max_wait.total_seconds() for pdp in config.pdps.values()), default=0.0),
-        STATUS_LIST: max((each.max_wait.total_seconds() for each in listed), default=0.0),
+        STATUS_LIST: max((each.max_wait.total_seconds() for each in status_lists), default=0.0),
         RISK: config.risk.max_wait.total_seconds() if config.risk is not None else 0.0,
         PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
         EXCHANGED: exchange.max_wait.total_seconds() if exchange is not None else 0.0,
@@ -113,14 +115,14 @@ def max_waits(config: Config) -> dict[str, float]:
     }
 
 
-def most_concurrent(config: Config) -> int:
+def max_concurrent(config: Config) -> int:
     """Return how many requests all workers together process at one time before they reject more."""
     return config.server.max_concurrent * config.server.workers
 
 
 def accepted_encodings(config: Config) -> frozenset[AmbiguousEncoding]:
     """Return the ambiguous encodings of paths that some rule accepts."""
-    return frozenset(spelling for rule in config.rules for spelling in rule.accept or ())
+    return frozenset(encoding for rule in config.rules for encoding in rule.accept or ())
 
 
 def read_headers(config: Config) -> Iterator[str]:
@@ -133,8 +135,8 @@ def read_headers(config: Config) -> Iterator[str]:
             yield from _headers_in_question(rule.require.pdp)
 
 
-def _headers_in_question(asked: PdpQuestion) -> Iterator[str]:
-    for reference in asked.references():
+def _headers_in_question(question: PdpQuestion) -> Iterator[str]:
+    for reference in question.references():
         if reference.names[:1] == ("request.headers",):
             yield from reference.names[1:]
         yield from _READ_IN_CONDITION.findall(reference.text)
@@ -216,8 +218,9 @@ def _receiver(config: Config, host: str | None, prefix: str) -> EnvoyReceiver | 
     if config.receivers.listen is None:
         return None
     address = parse_tcp_address(config.receivers.listen)
-    near = _reachable_host(address, host)
-    return EnvoyReceiver(f"[{near}]:{address.port}" if ":" in near else f"{near}:{address.port}", prefix)
+    reachable = _reachable_host(address, host)
+    shown = f"[{reachable}]" if ":" in reachable else reachable
+    return EnvoyReceiver(f"{shown}:{address.port}", prefix)
 
 
 def _reachable_host(address: TcpAddress, host: str | None) -> str:

@@ -12,9 +12,8 @@ from typing import Final
 
 from authz.tooling.envoy_config.reading import Node
 
-PER_ROUTE_OF_OTHERS: Final = frozenset(
-    {"ExtensionWithMatcherPerRoute", "CompositePerRoute", "FilterChainConfigPerRoute"}
-)
+WRAPPER_PER_ROUTE: Final = frozenset({"ExtensionWithMatcherPerRoute", "CompositePerRoute", "FilterChainConfigPerRoute"})
+"""Per-route messages of filters that contain other filters, and decide whether those run."""
 
 _EXT_AUTHZ: Final = "envoy.extensions.filters.http.ext_authz.v3"
 _GRPC: Final = "envoy.config.core.v3.GrpcService"
@@ -128,7 +127,7 @@ FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     "HttpFilter": {"name": "", "typed_config": "", "config_discovery": "", "is_optional": "", "disabled": ""},
     "FilterConfig": {"config": "", "is_optional": "", "disabled": ""},
 }
-"""Of each message its fields, and the message in each as far as it is here too."""
+"""The fields of each message, with the message in a field if that is listed here too."""
 
 
 def unknown_fields(node: Node, message: str) -> Iterator[Node]:

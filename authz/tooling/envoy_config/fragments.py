@@ -47,7 +47,7 @@ class EnvoySettings:
     """The settings of an Envoy in front of the sidecar.
 
     *endpoints* are `unix:/path` or `host:port`, one for each worker. *removed* are identity headers that are removed
-    from clients' requests, *claims* other headers that are; *mutable* are expressions for all headers that the sidecar
+    from clients' requests, *forwarded* other ones; *mutable* are expressions for all headers that the sidecar
     may write, None for no such rules. *max_requests* may be in flight to all endpoints together.
     """
 
@@ -59,7 +59,7 @@ class EnvoySettings:
     raw_headers: bool = False
     metadata_namespaces: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    claims: tuple[str, ...] = ()
+    forwarded: tuple[str, ...] = ()
     mutable: tuple[str, ...] | None = None
     normalize_path: bool = True
     merge_slashes: bool = True
@@ -100,7 +100,8 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
     }
     expressions = [any_spelling(name) for name in envoy.removed]
     groups = (
-        envoy.claims[place : place + _MAX_NAMES_IN_REGEX] for place in range(0, len(envoy.claims), _MAX_NAMES_IN_REGEX)
+        envoy.forwarded[place : place + _MAX_NAMES_IN_REGEX]
+        for place in range(0, len(envoy.forwarded), _MAX_NAMES_IN_REGEX)
     )
     expressions += ["|".join(map(any_spelling, group)) for group in groups]
     if expressions:

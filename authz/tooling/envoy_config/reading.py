@@ -19,10 +19,10 @@ class Node:
     value: object
     path: KeyPath = ()
 
-    def get(self, way: str) -> Node:
-        """Follow the keys between the dots of *way*, each as `snake_case` or `lowerCamelCase`."""
+    def get(self, path: str) -> Node:
+        """Follow the keys between the dots of *path*, each as `snake_case` or `lowerCamelCase`."""
         node = self
-        for key in way.split("."):
+        for key in path.split("."):
             node = node.key(key)
         return node
 

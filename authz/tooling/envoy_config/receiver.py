@@ -82,7 +82,7 @@ def receiver_routes(envoy: EnvoySettings) -> list[Fragment]:
 
 
 def _route_overrides() -> Fragment:
-    """Return what is on and off on these routes."""
+    """Return which filters are switched on and off on these routes."""
     return {
         EXT_AUTHZ: {"@type": f"{V3}.filters.http.ext_authz.v3.ExtAuthzPerRoute", "disabled": True},
         **{name: {"@type": _ROUTE_FILTER, "config": {}} for name in (_RATE_LIMIT, _BODY)},

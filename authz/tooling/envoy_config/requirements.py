@@ -14,16 +14,16 @@ from authz.tooling.envoy_config.derive import (
     accepted_encodings,
     counts_clients,
     endpoints,
+    max_concurrent,
     max_wait_ms,
     minted_headers,
-    most_concurrent,
     read_headers,
     reads_proofs,
     removes_proofs,
 )
 
 _ANSWER_MARGIN_MS = 50  # the sidecar stops waiting this long before a call's deadline
-_OF_COOKIES = ("cookie", "origin", "sec-fetch-site", "upgrade")
+_READ_WITH_COOKIES = ("cookie", "origin", "sec-fetch-site", "upgrade")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
                 [
                     *own,
                     *([PROOF_HEADER] if reads_proofs(config) else ()),
-                    *(_OF_COOKIES if cookies else ()),
+                    *(_READ_WITH_COOKIES if cookies else ()),
                     *(["connection"] if identity else []),
                     *([FORWARDED_FOR] if counts_clients(config) and config.clients.trusted_proxies else ()),
                     *read_headers(config),
@@ -82,7 +82,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
         endpoints=endpoints(config),
         encodings=accepted_encodings(config),
         wait_ms=max_wait_ms(config) + _ANSWER_MARGIN_MS,
-        concurrent=most_concurrent(config),
+        concurrent=max_concurrent(config),
         header_kb=-(-config.token.max_bytes // 1024),
         tls=config.server.tls is not None,
         proofs=reads_proofs(config),

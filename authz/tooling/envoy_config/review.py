@@ -1,7 +1,7 @@
 """Review a given Envoy configuration for what lets a request, or an identity header, bypass the sidecar.
 
-What is looked for is the table KINDS. It looks at what is written, and says where something comes from elsewhere; it
-does not simulate Envoy.
+The table FINDING_KINDS lists what is looked for. Only the file is read; what comes from elsewhere is reported as such.
+Envoy is not simulated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from authz.config.model import Config
 from authz.config.problems import render_path
 from authz.telemetry.redaction import printable
 from authz.tooling.envoy_config.context import Context
-from authz.tooling.envoy_config.kinds import KINDS, Kind
+from authz.tooling.envoy_config.finding_kinds import FINDING_KINDS, FindingKind
 from authz.tooling.envoy_config.reading import Node
 from authz.tooling.envoy_config.requirements import requirements_of
 
@@ -29,9 +29,9 @@ class Finding:
     detail: str
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """The kind of this finding."""
-        return KINDS[self.name]
+        return FINDING_KINDS[self.name]
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
@@ -61,7 +61,7 @@ def review(document: Document, config: Config) -> list[Finding]:
             line=document.line_of(location.node.path),
             detail=printable(location.detail) or "",
         )
-        for name, kind in KINDS.items()
+        for name, kind in FINDING_KINDS.items()
         for location in kind.check(context)
     ]
     return sorted(found, key=lambda finding: (finding.line, finding.name))

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authz.config.address import TcpAddress
-from authz.tooling.envoy_config.context import Context, Location, enabled_always
+from authz.tooling.envoy_config.context import Context, Location, checks_every_request
 from authz.tooling.envoy_config.reading import Node, find_bootstraps, matches
 
 _CACHES = frozenset({"CacheConfig", "CacheV2Config"})
-_SERVES = frozenset({"FileServerConfig", "McpRouter"})
+_CONTENT_FILTERS = frozenset({"FileServerConfig", "McpRouter"})
 _SAFE_ADMIN = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def not_checked(context: Context) -> Iterator[Location]:
     """A connection manager without the filter that routes to protected clusters, or to unknown ones."""
     for manager in context.managers:
-        if not manager.asks and context.leads_to_protected(manager):
+        if not manager.has_ext_authz and context.leads_to_protected(manager):
             yield Location(manager.main.node)
 
 
 def other_listener(context: Context) -> Iterator[Location]:
     """A connection manager without the filter that routes elsewhere."""
     for manager in context.managers:
-        if not manager.asks and not context.leads_to_protected(manager):
+        if not manager.has_ext_authz and not context.leads_to_protected(manager):
             to = ", ".join(sorted(manager.clusters or ())) or "no cluster"
             yield Location(manager.main.node, f"it leads to {to}")
 
@@ -95,7 +95,7 @@ def optional(context: Context) -> Iterator[Location]:
 
 
 def filter_unseen(context: Context) -> Iterator[Location]:
-    """The filter that asks is configured by discovery (ECDS)."""
+    """The ext_authz filter is configured by discovery (ECDS)."""
     for _, _, ext_authz in context.checks:
         if not ext_authz.seen:
             yield Location(ext_authz.node.get("config_discovery"), ext_authz.name)
@@ -120,7 +120,7 @@ def others_unseen(context: Context) -> Iterator[Location]:
 def sampled(context: Context) -> Iterator[Location]:
     """The filter runs for a share of the requests, or for those with some metadata."""
     for _, _, ext_authz in context.checks:
-        if not enabled_always(ext_authz.config):
+        if not checks_every_request(ext_authz.config):
             share = ext_authz.config.get("filter_enabled")
             yield Location(share if share.exists else ext_authz.config.get("filter_enabled_metadata"))
 
@@ -133,7 +133,7 @@ def runtime_decides(context: Context) -> Iterator[Location]:
 
 
 def fails_open(context: Context) -> Iterator[Location]:
-    """While no sidecar answers, everybody passes."""
+    """While no sidecar answers, every request passes."""
     for _, _, ext_authz in context.checks:
         if (allow := ext_authz.config.get("failure_mode_allow")).is_true:
             yield Location(allow)
@@ -158,7 +158,7 @@ def cached(context: Context) -> Iterator[Location]:
 
 def answered_before(context: Context) -> Iterator[Location]:
     """A filter in front of ours that serves content by itself."""
-    yield from _filters_before(context, _SERVES)
+    yield from _filters_before(context, _CONTENT_FILTERS)
 
 
 def _filters_before(context: Context, kinds: frozenset[str]) -> Iterator[Location]:
@@ -179,10 +179,10 @@ def admin_exposed(context: Context) -> Iterator[Location]:
 def identity_kept(context: Context) -> Iterator[Location]:
     """If the filter does not run, identity headers that a client sent reach the upstream."""
     for manager in context.managers:
-        if not manager.asks and not context.leads_to_protected(manager):
+        if not manager.has_ext_authz and not context.leads_to_protected(manager):
             continue
         names = {ext_authz.name for each, _, ext_authz in context.checks if each is manager}
-        left = context.requirements.identity - _removed_by_early_mutations(manager.node, context.requirements.identity)
+        left = context.requirements.identity - removed_by_early_mutations(manager.node, context.requirements.identity)
         for route in manager.routes:
             if context.leads_to_receiver(route):
                 continue  # it reads no identity headers
@@ -192,7 +192,7 @@ def identity_kept(context: Context) -> Iterator[Location]:
             removed = {
                 name.text.lower() for level in route.levels for name in level.get("request_headers_to_remove").each()
             }
-            kept = without_refused(manager.node, left) - removed
+            kept = without_rejected(manager.node, left) - removed
             if kept:
                 yield Location(route.node, _name_some(kept))
 
@@ -203,7 +203,8 @@ def routes_unseen(context: Context) -> Iterator[Location]:
         yield from map(Location, manager.unseen)
 
 
-def _removed_by_early_mutations(manager: Node, names: frozenset[str]) -> set[str]:
+def removed_by_early_mutations(manager: Node, names: frozenset[str]) -> set[str]:
+    """Return which of *names* the manager removes from every request, before its filters and routes."""
     removed: set[str] = set()
     for extension in manager.get("early_header_mutation_extensions").each():
         for mutation in extension.get("typed_config.mutations").each():
@@ -212,8 +213,8 @@ def _removed_by_early_mutations(manager: Node, names: frozenset[str]) -> set[str
     return removed
 
 
-def without_refused(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
-    """Return the names without those that Envoy does not accept from clients."""
+def without_rejected(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
+    """Return *names* without those that Envoy rejects or drops, if a client sends them."""
     action = manager.get("common_http_protocol_options.headers_with_underscores_action").text
     return {name for name in names if "_" not in name or action not in {"REJECT_REQUEST", "DROP_HEADER"}}
 

@@ -24,12 +24,12 @@ def over_http1(context: Context) -> Iterator[Location]:
     """GRPC needs HTTP/2."""
     for cluster in _asked(context):
         options = cluster.get("typed_extension_protocol_options").key(HTTP_OPTIONS)
-        ways = (
+        options_of_http2 = (
             options.get("explicit_http_config.http2_protocol_options"),
             options.get("auto_config"),
             cluster.get("http2_protocol_options"),
         )
-        if not any(way.exists for way in ways):
+        if not any(option.exists for option in options_of_http2):
             yield Location(options)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from authz.tooling.envoy_config.context import Context, Location
-from authz.tooling.envoy_config.fields import PER_ROUTE_OF_OTHERS, snake_case, unknown_fields
+from authz.tooling.envoy_config.fields import WRAPPER_PER_ROUTE, snake_case, unknown_fields
 from authz.tooling.envoy_config.reading import Node, matches, matches_regex
 
 DEFAULT_TIMEOUT_SECONDS = 0.2
 MAX_BODY_BYTES = 2 * 1024 * 1024  # half of the largest message that the sidecar accepts
-# Fields whose own keys are anybody's words: maps, and messages of google.protobuf.Struct.
+# Fields with user-defined keys: maps, and messages of google.protobuf.Struct.
 _FREE_KEYS = frozenset({"json_format", "jsonFormat", "context_extensions", "contextExtensions", "filter_metadata"})
 _FREE_KEYS |= {"filterMetadata", "static_layer", "staticLayer", "metadata", "labels"}
 _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
@@ -49,8 +49,8 @@ def check_repeated(context: Context) -> Iterator[Location]:
     if not context.requirements.proofs:
         return
     for _, _, ext_authz in context.checks:
-        for way in ("grpc_service.retry_policy", "grpc_service.envoy_grpc.retry_policy"):
-            if (policy := ext_authz.config.get(way)).exists:
+        for key in ("grpc_service.retry_policy", "grpc_service.envoy_grpc.retry_policy"):
+            if (policy := ext_authz.config.get(key)).exists:
                 yield Location(policy)
 
 
@@ -63,7 +63,7 @@ def body_sent(context: Context) -> Iterator[Location]:
 
 
 def body_too_long(context: Context) -> Iterator[Location]:
-    """A message that the sidecar cannot take is an error, and not a decision."""
+    """A message that is too long for the sidecar is an error, and not a decision."""
     for _, _, ext_authz in context.checks:
         limit = ext_authz.config.get("with_request_body.max_request_bytes")
         if limit.number(0) > MAX_BODY_BYTES:
@@ -71,7 +71,7 @@ def body_too_long(context: Context) -> Iterator[Location]:
 
 
 def headers_hidden(context: Context) -> Iterator[Location]:
-    """Headers that the sidecar reads, and is not shown."""
+    """Headers that the sidecar reads, and does not receive."""
     for _, _, ext_authz in context.checks:
         allowed, hidden = ext_authz.config.get("allowed_headers"), ext_authz.config.get("disallowed_headers")
         unseen = [name for name in context.requirements.read if allowed.exists and not _any_matches(allowed, name)]
@@ -95,14 +95,14 @@ def elsewhere(context: Context) -> Iterator[Location]:
     """A route, or the filters of an upgrade, that ask another service than the sidecar."""
     reported = set()
     for manager, chain, ext_authz in context.checks:
-        ours = context.clusters_of_sidecar or {each.cluster for each in manager.main.ext_authz}
+        ours = context.sidecar_clusters or {each.cluster for each in manager.main.ext_authz}
         named = ext_authz.config.get("grpc_service.envoy_grpc.cluster_name")
         if chain.upgrade and ext_authz.cluster not in ours:
             yield Location(named, f"upgrades to {chain.upgrade} ask {ext_authz.cluster or 'no cluster'}")
         for route in manager.routes:
             for settings in route.overrides(ext_authz.name):
-                for way in ("grpc_service", "http_service"):
-                    service = settings.get(f"check_settings.{way}")
+                for key in ("grpc_service", "http_service"):
+                    service = settings.get(f"check_settings.{key}")
                     same = service.get("envoy_grpc.cluster_name").text in ours
                     if service.exists and not same and service.path not in reported:
                         reported.add(service.path)
@@ -122,7 +122,7 @@ def fields_unknown(context: Context) -> Iterator[Location]:
             for override in route.overrides(ext_authz.name):
                 if override.kind in {"", "ExtAuthzPerRoute"}:
                     found += unknown_fields(override, "ExtAuthzPerRoute")
-                elif override.kind not in PER_ROUTE_OF_OTHERS:
+                elif override.kind not in WRAPPER_PER_ROUTE:
                     found.append(override.key("@type"))
         for node in found:
             if node.path not in reported:

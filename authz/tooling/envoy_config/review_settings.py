@@ -19,40 +19,40 @@ _DEFAULT_HEADERS_KB = 60
 _WRITTEN_BY_LUA = re.compile(r"""[:.](?:add|replace)\(\s*["']([^"']+)["']""")
 
 
-def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[Context], Iterator[Location]]:
-    """Make a check of one setting of every protected connection manager."""
+def _check_setting(key: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[Context], Iterator[Location]]:
+    """Return a check of the setting *key* of every protected connection manager."""
 
     def check(context: Context) -> Iterator[Location]:
         for manager, _ in context.protected_managers:
-            node = manager.node.get(way)
+            node = manager.node.get(key)
             if is_wrong(node, context):
                 yield Location(node, "" if node.exists else "it is not set")
 
     return check
 
 
-path_not_normalized = _settings("normalize_path", lambda node, _: not node.is_true)
-slashes_not_merged = _settings(
+path_not_normalized = _check_setting("normalize_path", lambda node, _: not node.is_true)
+slashes_not_merged = _check_setting(
     "merge_slashes",
     lambda node, context: not node.is_true and AmbiguousEncoding.DOUBLE_SLASH not in context.requirements.encodings,
 )
-slashes_merged = _settings(
+slashes_merged = _check_setting(
     "merge_slashes",
     lambda node, context: node.is_true and AmbiguousEncoding.DOUBLE_SLASH in context.requirements.encodings,
 )
-escaped_slashes = _settings(
+escaped_slashes = _check_setting(
     "path_with_escaped_slashes_action",
     lambda node, context: (
         node.text in _SEPARATE and AmbiguousEncoding.ENCODED_SLASH not in context.requirements.encodings
     ),
 )
-escaped_slashes_refused = _settings(
+escaped_slashes_refused = _check_setting(
     "path_with_escaped_slashes_action",
     lambda node, context: (
         node.text == "REJECT_REQUEST" and AmbiguousEncoding.ENCODED_SLASH in context.requirements.encodings
     ),
 )
-underscores = _settings(
+underscores = _check_setting(
     "common_http_protocol_options.headers_with_underscores_action",
     lambda node, context: (
         node.text not in _UNDERSCORES
@@ -60,7 +60,7 @@ underscores = _settings(
         and not any("_" in name for name in context.requirements.read)
     ),
 )
-client_address = _settings("use_remote_address", lambda node, _: not node.is_true)
+client_address = _check_setting("use_remote_address", lambda node, _: not node.is_true)
 
 
 def proxies_count_as_clients(context: Context) -> Iterator[Location]:
@@ -68,13 +68,13 @@ def proxies_count_as_clients(context: Context) -> Iterator[Location]:
     if not context.requirements.peers_are_clients:
         return
     for manager, _ in context.protected_managers:
-        for way in ("xff_num_trusted_hops", "original_ip_detection_extensions"):
-            if (node := manager.node.get(way)).exists and (node.number(0) > 0 or any(node.each())):
+        for key in ("xff_num_trusted_hops", "original_ip_detection_extensions"):
+            if (node := manager.node.get(key)).exists and (node.number(0) > 0 or any(node.each())):
                 yield Location(node)
 
 
-request_id = _settings("preserve_external_request_id", lambda node, _: node.is_true)
-headers_too_short = _settings(
+request_id = _check_setting("preserve_external_request_id", lambda node, _: node.is_true)
+headers_too_short = _check_setting(
     "max_request_headers_kb", lambda node, context: node.number(_DEFAULT_HEADERS_KB) <= context.requirements.header_kb
 )
 

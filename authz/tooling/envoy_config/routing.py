@@ -1,19 +1,17 @@
-"""The routes of an Envoy configuration, and what they say for one filter."""
+"""The routes of an Envoy configuration, and their settings for one filter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
+from authz.tooling.envoy_config.fields import WRAPPER_PER_ROUTE
 from authz.tooling.envoy_config.reading import Node
-
-_REPLACES: Final = frozenset({"ExtensionWithMatcherPerRoute", "CompositePerRoute", "FilterChainConfigPerRoute"})
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way to an upstream. *levels* may hold settings for it, the nearest first; *clusters* is None if not written."""
+    """A route to an upstream. *levels* may have settings for it, the nearest first; *clusters* is None if unknown."""
 
     node: Node
     route: Node
@@ -22,18 +20,18 @@ class Route:
 
     @property
     def match(self) -> Node:
-        """Which requests take this way."""
+        """Which requests take this route."""
         return self.route.get("match")
 
     def settings(self, name: str) -> Iterator[Node]:
-        """Yield what the levels say for the filter *name*, the nearest first."""
+        """Yield the settings of the levels for the filter *name*, the nearest first."""
         for level in self.levels:
             found = level.get("typed_per_filter_config").key(name)
             if found.exists:
                 yield found.unwrapped
 
     def overrides(self, name: str) -> Iterator[Node]:
-        """Yield the same without a FilterConfig around it; one that holds nothing says nothing to the filter."""
+        """Yield the same without a FilterConfig around it; an empty FilterConfig has no settings for the filter."""
         for found in self.settings(name):
             config = found.get("config").unwrapped if found.kind == "FilterConfig" else found
             if config.exists:
@@ -49,7 +47,7 @@ class Route:
         if nearest is not None and nearest.kind == "FilterConfig" and nearest.get("disabled").is_true:
             return nearest
         own = next(self.overrides(name), None)
-        if own is not None and (own.get("disabled").is_true or own.kind in _REPLACES):
+        if own is not None and (own.get("disabled").is_true or own.kind in WRAPPER_PER_ROUTE):
             return own
         return None
 

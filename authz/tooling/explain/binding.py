@@ -1,4 +1,4 @@
-"""What the step of the binding looks at: the confirmation of the token, and the sender's certificate or proof."""
+"""The input of the binding step: the confirmation of the token, and the sender's certificate or proof."""
 
 from __future__ import annotations
 

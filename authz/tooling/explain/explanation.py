@@ -39,12 +39,12 @@ from authz.tooling.explain.needs import (
     ask_pdp,
     ask_risk,
     fetch_list,
-    with_key,
+    with_placeholder_key,
 )
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses, describe_unknown_revocations
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
-from authz.tooling.probe import fetch_one
+from authz.tooling.key_probe import probe_issuer_keys
 
 _PROOF: Final = "dpop"  # the header
 
@@ -139,7 +139,7 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str, question:
     return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
 
 
-_ASKED: Final = {
+_ASK_BY_KIND: Final = {
     INTROSPECTION: ask_issuer,
     PDP: ask_pdp,
     RISK: ask_risk,
@@ -148,9 +148,9 @@ _ASKED: Final = {
 }
 
 
-def answer(question: Question, config: Config) -> Explanation:
+def explain_question(question: Question, config: Config) -> Explanation:
     """Evaluate *question* against *config*, fetching the keys that are needed. Raises InputError."""
-    snapshot = with_key(build_snapshot(config), config)
+    snapshot = with_placeholder_key(build_snapshot(config), config)
     request = build_request(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
@@ -161,7 +161,7 @@ def answer(question: Question, config: Config) -> Explanation:
             keys: KeySet | None = _read_keys(question.jwks, section)
             key_source = "the given key set"
         else:
-            fetched = fetch_one(name, section)
+            fetched = probe_issuer_keys(name, section)
             keys, key_source = fetched.keys, safe(fetched.where)
             if keys is None:
                 why = f"{fetched.result}: {safe(fetched.detail)}"
@@ -187,8 +187,8 @@ def answer(question: Question, config: Config) -> Explanation:
 def _find_fact(need: Need, question: Question, config: Config, key_source: str) -> tuple[object, AnsweredNeed]:
     """Return a fact, or None, and what answered the need; with a given key set, no other system is asked."""
     offline = question.jwks is not None
-    if need.kind in _ASKED:
-        fact, said = (None, _OFFLINE) if offline else _ASKED[need.kind](need, config)
+    if need.kind in _ASK_BY_KIND:
+        fact, said = (None, _OFFLINE) if offline else _ASK_BY_KIND[need.kind](need, config)
     elif need.kind == PROOF:
         fact, said = answer_proof()
     elif need.kind == MINTED:

@@ -1,4 +1,4 @@
-"""What a decision lacked, and what answered it."""
+"""The needs of a decision, and their answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WITHOUT_TOKEN: Final = frozenset({PDP, RISK})
 
 
 def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
-    """Ask an issuer about a token; return the fact, or None, and what came of it in words."""
+    """Ask an issuer about a token; return the fact, or None, and the result in words."""
     source = make_introspection(config.issuers[need.source])
     try:
         fact = source(need)
@@ -56,7 +56,7 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
 
 
 def ask_pdp(need: Need, config: Config) -> tuple[object, str]:
-    """Ask a policy decision point; return the fact, or why there is none, and what came of it in words."""
+    """Ask a policy decision point; return the fact, or why there is none, and the result in words."""
     source = make_pdp(config.pdps[need.source])
     try:
         fact = source(need)
@@ -69,7 +69,7 @@ def ask_pdp(need: Need, config: Config) -> tuple[object, str]:
 
 
 def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
-    """Exchange the token of *need*; return the fact, or None, and what came of it in words, without the token."""
+    """Exchange the token of *need*; return the fact, or None, and the result in words, without the token."""
     exchange = config.identity.exchange
     if exchange is None:
         return None, "not configured"
@@ -85,8 +85,8 @@ def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
     return fact.value, f"asked {printable(wanted)}: {fact.result}; a running sidecar keeps this for {fact.ttl:.0f} s"
 
 
-def with_key(snapshot: Snapshot, config: Config) -> Snapshot:
-    """Return *snapshot* with a key in name only, if tokens for the upstream are minted: nothing is signed here."""
+def with_placeholder_key(snapshot: Snapshot, config: Config) -> Snapshot:
+    """Return *snapshot* with a placeholder key, if tokens for the upstream are minted: nothing is signed here."""
     if snapshot.minting is None or snapshot.minting.key is not None:
         return snapshot
     key = SigningKey("not-signed-here", config.signing.generated_algorithm)
@@ -94,8 +94,8 @@ def with_key(snapshot: Snapshot, config: Config) -> Snapshot:
 
 
 def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
-    """Return a token in name only, and the claims that a running sidecar would sign."""
-    if not need.payload:
+    """Return a placeholder token, and the claims that a running sidecar would sign."""
+    if not need.sent:
         return None, "not signed here"
     wanted = read_signing_request(need.payload)
     ends = at + wanted.terms.lifetime
@@ -107,7 +107,7 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
 
 
 def fetch_list(need: Need, config: Config) -> tuple[object, str]:
-    """Fetch a status list; return it, or None, and what came of it in words."""
+    """Fetch a status list; return it, or None, and the result in words."""
     try:
         fact = make_status_list_source(config.issuers[need.source])(need)
     except SourceError as error:
@@ -116,7 +116,7 @@ def fetch_list(need: Need, config: Config) -> tuple[object, str]:
 
 
 def ask_risk(need: Need, config: Config) -> tuple[object, str]:
-    """Ask the risk engine; return the fact, or why there is none, and what came of it in words."""
+    """Ask the risk engine; return the fact, or why there is none, and the result in words."""
     if config.risk is None:
         return None, "not configured"
     source = make_risk(config.risk)
@@ -131,10 +131,10 @@ def ask_risk(need: Need, config: Config) -> tuple[object, str]:
 
 
 def answer_client() -> tuple[ClientHistory, str]:
-    """Return what is known of a client, and how it came about: only a running sidecar counts failures."""
+    """Return what is known of a client, and why: only a running sidecar counts failures."""
     return ClientHistory(), "taken as a client without failures from a known network; a running sidecar counts its own"
 
 
 def answer_proof() -> tuple[ProofUse, str]:
-    """Return the fact about a proof, and how it came about: nothing is remembered by a look at a decision."""
+    """Return the fact about a proof, and why: an explanation does not record that the proof is used."""
     return ProofUse.FIRST, "taken as used for the first time; a running sidecar accepts it once"

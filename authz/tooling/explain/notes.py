@@ -1,4 +1,4 @@
-"""The notes of `authz explain`: which rules nearly matched, and where a running system differs."""
+"""The notes of `authz explain`: which rules nearly matched, and how a running system differs."""
 
 from __future__ import annotations
 

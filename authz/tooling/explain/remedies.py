@@ -36,7 +36,7 @@ class _Denied:
 
 
 def find_remedies(decision: Decision, passed: Mapping[int, Any], snapshot: Snapshot) -> Iterator[str]:
-    """Yield one thing to do about *decision*, by what came of the steps that were *passed*; nothing if it depends."""
+    """Yield one remedy for *decision*, from the results of the steps that *passed*; none if it is not certain."""
     found, token = passed.get(Step.TOKEN), passed.get(Step.FORM)
     try:
         members = token.members if token is not None else {}

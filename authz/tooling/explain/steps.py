@@ -1,4 +1,4 @@
-"""What each step of a decision was given, in words: the lines of an explanation."""
+"""The input of each step of a decision, in words: the lines of an explanation."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.admin.routes import AdminRequest, AdminResponse, answer, is_here, make_routes
+from authz.admin.routes import AdminRequest, AdminResponse, dispatch, is_local_peer, make_routes
 from authz.admin.server import MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer
 from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
@@ -157,7 +157,7 @@ def test_no_page_in_a_browser_has_keys_fetched() -> None:
         url = f"http://127.0.0.1:{admin.port}/keys/refresh"
         assert send(url, method="POST", headers=[("Origin", "https://evil.test")]).status == 403
     request = AdminRequest(("192.0.2.1", 1), "", "POST")
-    assert answer(ROUTES, "/keys/refresh", request).status == 403
+    assert dispatch(ROUTES, "/keys/refresh", request).status == 403
     assert asked == []
 
 
@@ -317,7 +317,7 @@ def test_what_was_never_started_can_be_stopped() -> None:
 )
 def test_who_is_here(peer: object, *, here: bool) -> None:
     """Loopback, and any process that can open a socket in a folder of ours."""
-    assert is_here(peer) is here
+    assert is_local_peer(peer) is here
 
 
 def test_what_is_posted_is_read_up_to_a_bound() -> None:
@@ -346,4 +346,4 @@ def test_keys_are_told_under_a_name_of_this_host() -> None:
     """A page elsewhere whose own name was made to resolve to this host (DNS rebinding) reads nothing."""
     for host, status in (("localhost:9192", 200), ("127.0.0.1", 200), ("evil.test:9192", 403)):
         request = AdminRequest(("127.0.0.1", 1), "", host=host)
-        assert answer(ROUTES, "/keys", request).status == status
+        assert dispatch(ROUTES, "/keys", request).status == status

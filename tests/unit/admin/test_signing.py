@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from authz.admin.routes import AdminRequest, answer
+from authz.admin.routes import AdminRequest, dispatch
 from authz.admin.server import AdminServer
-from authz.admin.signing import make_routes_of_signing
+from authz.admin.signing import make_signing_routes
 from authz.cli import main
 from authz.config.address import TcpAddress, UnixAddress
 from authz.runtime.signing import PodSigning, ProcessSigning
@@ -37,46 +37,46 @@ def keyring(more: str = TOKEN) -> Keyring:
 def test_anyone_gets_the_public_keys() -> None:
     """The upstream in the pod, and a scraper elsewhere, read the key set; with its tag they get 304."""
     ring = keyring()
-    routes = make_routes_of_signing(ProcessSigning(ring))
+    routes = make_signing_routes(ProcessSigning(ring))
     for peer in (HERE, THERE):
-        response = answer(routes, KEYS, AdminRequest(peer, ""))
+        response = dispatch(routes, KEYS, AdminRequest(peer, ""))
         assert (response.status, response.body.decode()) == (HTTPStatus.OK, ring.view.key_set)
         assert dict(response.headers)["cache-control"] == "max-age=300"
         tag = dict(response.headers)["etag"]
-        assert answer(routes, KEYS, AdminRequest(peer, "", if_none_match=tag)).status == HTTPStatus.NOT_MODIFIED
-    assert answer(routes, "/.well-known/openid-configuration", AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
+        assert dispatch(routes, KEYS, AdminRequest(peer, "", if_none_match=tag)).status == HTTPStatus.NOT_MODIFIED
+    assert dispatch(routes, "/.well-known/openid-configuration", AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
 
 
 def test_without_a_key_readers_keep_what_they_have(tmp_path: Path) -> None:
     """A sidecar that cannot read its keys answers 503, and not that there are none."""
     ring = keyring(f"{TOKEN}signing: {{rotation: {{state_file: '{tmp_path}/absent/state.json'}}}}\n")
-    routes = make_routes_of_signing(ProcessSigning(ring))
-    assert answer(routes, KEYS, AdminRequest(HERE, "")).status == HTTPStatus.SERVICE_UNAVAILABLE
+    routes = make_signing_routes(ProcessSigning(ring))
+    assert dispatch(routes, KEYS, AdminRequest(HERE, "")).status == HTTPStatus.SERVICE_UNAVAILABLE
     assert ring.view.published == ()
 
 
 def test_all_else_is_for_this_host() -> None:
     """Phases, rotations and withdrawals are for peers on this host, and for no page in a browser."""
     ring = keyring()
-    routes = make_routes_of_signing(ProcessSigning(ring))
+    routes = make_signing_routes(ProcessSigning(ring))
     before = ring.view
     for request in (AdminRequest(THERE, "", "POST"), AdminRequest(HERE, "", "POST", origin="http://evil.test")):
         for path in ("/signing/rotate", f"/signing/withdraw?kid={before.key.kid if before.key else ''}"):
-            assert answer(routes, path, request).status == HTTPStatus.FORBIDDEN
-    assert answer(routes, "/signing", AdminRequest(THERE, "")).status == HTTPStatus.FORBIDDEN
-    assert answer(routes, "/signing", AdminRequest(HERE, "", host="evil.test")).status == HTTPStatus.FORBIDDEN
-    assert answer(routes, "/signing/rotate", AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
+            assert dispatch(routes, path, request).status == HTTPStatus.FORBIDDEN
+    assert dispatch(routes, "/signing", AdminRequest(THERE, "")).status == HTTPStatus.FORBIDDEN
+    assert dispatch(routes, "/signing", AdminRequest(HERE, "", host="evil.test")).status == HTTPStatus.FORBIDDEN
+    assert dispatch(routes, "/signing/rotate", AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
     assert ring.view == before
 
 
 def test_without_a_token_for_the_upstream_there_are_no_keys() -> None:
     """Each route says that nothing is signed."""
     signing = ProcessSigning(keyring(more=""))
-    routes = make_routes_of_signing(signing)
+    routes = make_signing_routes(signing)
     for path in (KEYS, "/.well-known/openid-configuration", "/signing"):
-        assert answer(routes, path, AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
-    assert answer(routes, "/signing/rotate", AdminRequest(HERE, "", "POST")).status == HTTPStatus.CONFLICT
-    assert answer(routes, "/signing/withdraw?kid=x", AdminRequest(HERE, "", "POST")).status == HTTPStatus.NOT_FOUND
+        assert dispatch(routes, path, AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
+    assert dispatch(routes, "/signing/rotate", AdminRequest(HERE, "", "POST")).status == HTTPStatus.CONFLICT
+    assert dispatch(routes, "/signing/withdraw?kid=x", AdminRequest(HERE, "", "POST")).status == HTTPStatus.NOT_FOUND
     assert signing.facts() is None
 
 
@@ -116,7 +116,7 @@ def test_metrics_say_that_a_listed_key_cannot_be_read(tmp_path: Path) -> None:
 def served() -> Iterator[tuple[str, Keyring]]:
     """The URL of an admin port, and the keys behind it."""
     ring = keyring()
-    server = AdminServer(TcpAddress("127.0.0.1", 0), make_routes_of_signing(ProcessSigning(ring)))
+    server = AdminServer(TcpAddress("127.0.0.1", 0), make_signing_routes(ProcessSigning(ring)))
     server.start()
     yield f"http://127.0.0.1:{server.port}", ring
     server.stop()
@@ -175,7 +175,7 @@ def test_an_emergency_that_does_not_reach_all_workers(tmp_path: Path) -> None:
     rings = [keyring(f"{TOKEN}signing: {{rotation: {{state_file: '{tmp_path}/{name}.json'}}}}\n") for name in "ab"]
     sockets = [tmp_path / "0.sock", tmp_path / "1.sock"]
     servers = [
-        AdminServer(UnixAddress(str(path)), make_routes_of_signing(ProcessSigning(ring)))
+        AdminServer(UnixAddress(str(path)), make_signing_routes(ProcessSigning(ring)))
         for path, ring in zip(sockets, rings, strict=True)
     ]
     pod = PodSigning(Workers(sockets, restarts=[0, 0]))

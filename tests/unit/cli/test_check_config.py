@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from authz.cli import main
 from authz.config.load import parse
 from authz.telemetry.keys import Refresh
-from authz.tooling.probe import ADVICE, fetch_one
+from authz.tooling.key_probe import ADVICE, probe_issuer_keys
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
 from tests.fixtures import A_RSA, jwks
 
@@ -134,7 +134,7 @@ def test_keys_that_are_not_fetched(tmp_path: Path) -> None:
 def test_nothing_is_cached(idp: FakeIdp, tmp_path: Path) -> None:
     """A look at the issuers leaves nothing behind."""
     config = CONFIG.replace("ISSUER", idp.issuer).replace("MORE", f", cache_dir: {tmp_path}/cache")
-    assert fetch_one("a", parse(config, file="x").issuers["a"]).ok
+    assert probe_issuer_keys("a", parse(config, file="x").issuers["a"]).ok
     assert not (tmp_path / "cache").exists()
 
 

@@ -15,7 +15,7 @@ from authz.config.address import TcpAddress
 from authz.config.model import Console
 from authz.core.decision import Allow, AuditTrail, Deny
 from authz.core.reasons import Reason
-from authz.runtime.console import make_routes_of_console
+from authz.runtime.console import console_routes
 from authz.telemetry.check_record import CheckRecord
 from tests.fixtures import A_EC, T, ask, mint
 from tests.unit.runtime.looking import Running
@@ -42,7 +42,7 @@ def running(tmp_path: Path) -> Running:
 @pytest.fixture
 def admin(running: Running) -> Iterator[str]:
     """The URL of its admin port."""
-    server = AdminServer(TcpAddress("127.0.0.1", 0), make_routes_of_console(running.insight, Console()))
+    server = AdminServer(TcpAddress("127.0.0.1", 0), console_routes(running.insight, Console()))
     server.start()
     yield f"http://127.0.0.1:{server.port}"
     server.stop()
@@ -73,7 +73,7 @@ def test_a_sidecar_is_found_by_its_configuration(running: Running, admin: str, t
     secret = tmp_path / "secret"
     secret.write_text("s3cret\n")
     console = Console(token_file=str(secret))
-    server = AdminServer(TcpAddress("127.0.0.1", 0), make_routes_of_console(running.insight, console))
+    server = AdminServer(TcpAddress("127.0.0.1", 0), console_routes(running.insight, console))
     server.start()
     try:
         file = tmp_path / "other.yaml"

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from authz.admin.console.access import Access
 from authz.admin.revocations import Refusal, make_revocation_routes
-from authz.admin.routes import AdminRequest, answer
+from authz.admin.routes import AdminRequest, dispatch
 from authz.admin.server import AdminServer
 from authz.cli import main
 from authz.config.address import TcpAddress
@@ -212,7 +212,7 @@ def ask(desk: Desk, target: str, *, token: str | None = None, **request: Any) ->
     """Ask the paths as a peer does."""
     access = Access(None if token is None else lambda: token, csrf="")
     asked = {"peer": LOCAL, "accept": "", "method": "POST", "body": b'[{"iss": "a"}]', **request}
-    return answer(make_revocation_routes(desk, access), target, AdminRequest(**asked)).status
+    return dispatch(make_revocation_routes(desk, access), target, AdminRequest(**asked)).status
 
 
 def test_who_may_revoke(desk: Desk) -> None:

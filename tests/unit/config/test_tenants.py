@@ -20,7 +20,7 @@ from authz.feeds.key_usage import KeyUsage
 from authz.testing import Gateway
 from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import Effect
-from authz.tooling.explain.explanation import Question, answer
+from authz.tooling.explain.explanation import Question, explain_question
 from tests.fixtures import A_RSA, T, ask, jwks, key_set, mint
 
 ENTRA: Final = "https://login.microsoftonline.com"
@@ -138,7 +138,7 @@ def test_explain_takes_the_keys_for_every_tenant() -> None:
         token = mint(iss=f"{ENTRA}/{tenant}/v2.0")
         question = Question(method="GET", host="api.test", path="/", at=T, token=token, jwks=keys)
 
-        assert answer(question, config()).allowed
+        assert explain_question(question, config()).allowed
 
 
 def test_keys_of_a_template_are_shown_once() -> None:

@@ -115,7 +115,7 @@ class _Named:
 def test_what_is_ours_and_no_part_of_a_configuration_is_not_called() -> None:
     """Neither what starts a process, nor what a module of a configuration has imported for itself."""
     for stranger in (
-        _Named("authz.runtime.process", "start_bound", ["/bin/false"], 1),
+        _Named("authz.runtime.process", "start_child", ["/bin/false"], 1),
         _Named("authz.runtime.process", "os"),
         _Named("authz.config.text", "Path", "/etc/hostname"),
         _Named("authz.config.section", "intern", "text"),

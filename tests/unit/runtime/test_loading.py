@@ -104,8 +104,8 @@ def test_a_child_that_answers_without_end_is_stopped() -> None:
 STARTED: Final = "import os, signal\nfrom authz.runtime.loading import Check\nchild = Check('authz.yaml')._child\n"
 FORKED: Final = (
     "import os, signal, time\n"
-    "from authz.runtime.process import fork_bound\n"
-    "child = fork_bound(lambda: time.sleep(3600))\n"
+    "from authz.runtime.process import fork_child\n"
+    "child = fork_child(lambda: time.sleep(3600))\n"
 )
 
 
@@ -126,7 +126,7 @@ def test_a_child_ends_with_its_parent(start: str) -> None:
 
 # A child that is forked: from another process, since this one may have threads.
 
-BEGIN: Final = "import os, signal, sys\nfrom pathlib import Path\nfrom authz.runtime.process import fork_bound\n"
+BEGIN: Final = "import os, signal, sys\nfrom pathlib import Path\nfrom authz.runtime.process import fork_child\n"
 
 
 def run(program: str, *arguments: str) -> str:
@@ -148,7 +148,7 @@ def test_a_forked_child_checks_as_one_that_is_started(tmp_path: Path) -> None:
         "    plain.choose(plain.Form.CHECKED)\n"
         "    from authz.runtime.checking import main\n"
         "    main(sys.argv[1])\n"
-        "child = fork_bound(check)\n"
+        "child = fork_child(check)\n"
         "from authz.runtime.loading import Check\n"
         "with Check(sys.argv[1], child=child) as running:\n"
         "    packed = running.run(Path(sys.argv[1]).read_text())\n"
@@ -167,7 +167,7 @@ def test_a_forked_child_can_be_ended_and_is_in_no_group_of_ours() -> None:
         "    own = os.getpgrp() == os.getpid() != ours\n"
         "    os.write(0, repr((blocked == {signal.SIGHUP}, own)).encode())\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD])\n"
-        "child = fork_bound(tell)\n"
+        "child = fork_child(tell)\n"
         "print(child.socket.makefile().read(), child.process.wait(300))\n"
     )
     assert run(program) == "(True, True) 0\n"
@@ -180,7 +180,7 @@ def test_a_forked_child_that_fails_goes_no_further() -> None:
         "    sys.stderr = sys.stdout\n"
         "    raise ValueError('a slip')\n"
         "try:\n"
-        "    child = fork_bound(fail)\n"
+        "    child = fork_child(fail)\n"
         "    print(child.process.wait(300), flush=True)\n"
         "finally:\n"
         "    print('the parent goes on')\n"

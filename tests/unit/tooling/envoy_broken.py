@@ -9,7 +9,7 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.tooling.envoy_config.bootstrap import bootstrap
 from authz.tooling.envoy_config.derive import derive
-from authz.tooling.envoy_config.forwarded_claims import CLAIMS
+from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
 from authz.tooling.envoy_config.fragments import V3, assignment, connection_manager, router
 from tests.unit.tooling.envoy_samples import sample
 
@@ -197,13 +197,17 @@ CASES: Final[dict[str, Spoilt]] = {
     "all claims but one removed": broken("claims-pass", word="x-rewrite-url (")(
         lambda envoy: (
             early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}]),
-            envoy.hosts[0].update(request_headers_to_remove=[name for name in CLAIMS if name != "x-rewrite-url"]),
+            envoy.hosts[0].update(
+                request_headers_to_remove=[name for name in FORWARDED_HEADERS if name != "x-rewrite-url"]
+            ),
         )
     ),
     "a claim with an underscore": broken("claims-pass", "underscores", word="script_name (")(
         lambda envoy: (
             envoy.manager["common_http_protocol_options"].update(headers_with_underscores_action="ALLOW"),
-            envoy.hosts[0].update(request_headers_to_remove=[name for name in CLAIMS if name != "script_name"]),
+            envoy.hosts[0].update(
+                request_headers_to_remove=[name for name in FORWARDED_HEADERS if name != "script_name"]
+            ),
             early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}]),
         )
     ),

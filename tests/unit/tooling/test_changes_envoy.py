@@ -14,7 +14,7 @@ from authz.tooling.compare.effects import NEEDS_REVIEW, Effect
 from authz.tooling.compare.envoy import BREAKAGES, compare_envoys
 from authz.tooling.envoy_config.bootstrap import bootstrap, write
 from authz.tooling.envoy_config.derive import derive
-from authz.tooling.envoy_config.kinds import Level
+from authz.tooling.envoy_config.finding_kinds import Level
 from authz.tooling.envoy_config.review import review
 from tests.unit.tooling.envoy_samples import BASE, COOKIE, SAMPLES, TLS, sample
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from authz.testing import Gateway
-from authz.tooling.explain.explanation import Question, answer
+from authz.tooling.explain.explanation import Question, explain_question
 from authz.tooling.explain.live import explain_live
 from tests.unit.config.sample import small
 
@@ -41,7 +41,7 @@ def test_explain_says_what_would_be_signed() -> None:
     token = gateway.mint("corporate", scope="read")
     keys = json.dumps({"keys": [gateway.keys["corporate"].public()]}).encode()
     question = Question(method="GET", host="a.test", path="/orders", at=gateway.at, token=token, jwks=keys)
-    explained = answer(question, gateway.config)
+    explained = explain_question(question, gateway.config)
     assert explained.allowed
     (need,) = explained.needs
     assert need.answer.startswith("JWT for the upstream, not signed here: ")

@@ -16,7 +16,7 @@ from authz.core.request import Request
 from authz.core.revocation import RevocationSource, RevocationTable
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
-from authz.tooling.explain.explanation import Explanation, Question, answer, explain
+from authz.tooling.explain.explanation import Explanation, Question, explain, explain_question
 from tests.cases.tables import FOLDER, Case, config_of, read_table
 from tests.cases.test_decisions import CASES
 from tests.fixtures import A_RSA, T, ask, jwks, make_snapshot, mint
@@ -134,7 +134,7 @@ def test_explain_is_the_server_in_the_tables_of_rules(config: Mapping[str, Any],
         context=request.context,
         at=T,
     )
-    check(answer(question, config_of(config)), case.decide())
+    check(explain_question(question, config_of(config)), case.decide())
 
 
 def test_every_reason_has_its_step() -> None:
@@ -158,6 +158,8 @@ def test_what_is_known_of_revocations_is_said() -> None:
     claims = {"iss": "https://login.example.com/", "aud": "orders-api"}
     headers = [("authorization", f"Bearer {mint(claims=claims)}")]
     question = Question(method="GET", host="api.test", path="/orders", headers=headers, at=T)
-    assert any("whether the token was revoked is not known here" in note for note in answer(question, config).notes)
-    without = answer(question, configure(issuer=f"jwks: {jwks(A_RSA)}"))
+    assert any(
+        "whether the token was revoked is not known here" in note for note in explain_question(question, config).notes
+    )
+    without = explain_question(question, configure(issuer=f"jwks: {jwks(A_RSA)}"))
     assert not [note for note in without.notes if "revoked" in note]

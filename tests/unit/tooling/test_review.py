@@ -12,7 +12,7 @@ import yaml
 from authz.config.document import parse_document
 from authz.config.load import parse
 from authz.config.model import Config
-from authz.tooling.envoy_config.kinds import KINDS, Level
+from authz.tooling.envoy_config.finding_kinds import FINDING_KINDS, Level
 from authz.tooling.envoy_config.review import Finding, review
 from tests.tools import ROOT
 from tests.unit.tooling import envoy_broken, envoy_bypasses
@@ -44,12 +44,12 @@ def test_what_is_found(case: Spoilt) -> None:
 
 def test_everything_that_is_looked_for_is_proved() -> None:
     """Each kind has a file in which it is found."""
-    assert {name for case in CASES.values() for name in case.names} == set(KINDS)
+    assert {name for case in CASES.values() for name in case.names} == set(FINDING_KINDS)
 
 
 def test_every_kind_says_what_to_do() -> None:
     """What it means and how to fix it, in lines that need no more."""
-    for name, kind in KINDS.items():
+    for name, kind in FINDING_KINDS.items():
         assert kind.what, name
         assert kind.fix, name
         assert not kind.what.endswith("."), name

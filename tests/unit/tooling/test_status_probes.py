@@ -12,7 +12,7 @@ from authz.config.load import parse
 from authz.config.model import Config
 from authz.demo.loopback import Request, Response, json_response
 from authz.demo.signing import SigningKey
-from authz.tooling.probe import fetch_all
+from authz.tooling.key_probe import probe_keys
 from authz.tooling.status_list_probe import ProbedStatusList, probe_status_lists
 from authz.tooling.transmitter_probe import ProbedTransmitter, probe_transmitters
 from tests.cases.status_list import pack
@@ -51,7 +51,7 @@ def configure(idp: FakeIdp, lists: dict[str, object] | None = None, **more: obje
 def probe_lists(idp: FakeIdp, **lists: object) -> list[ProbedStatusList]:
     """Fetch keys and lists."""
     config = configure(idp, lists)
-    return probe_status_lists(config, {each.issuer: each.keys for each in fetch_all(config)})
+    return probe_status_lists(config, {each.issuer: each.keys for each in probe_keys(config)})
 
 
 def test_a_list_is_fetched_and_verified(idp: FakeIdp) -> None:

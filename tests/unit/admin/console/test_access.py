@@ -14,7 +14,7 @@ import pytest
 from authz.admin.console.access import MAX_TOKEN_BYTES, Access, read_token_of
 from authz.admin.console.attempt import QuestionError
 from authz.admin.console.routes import filter_of, make_console_routes
-from authz.admin.routes import AdminRequest, AdminResponse, answer, names_this_host
+from authz.admin.routes import AdminRequest, AdminResponse, dispatch, names_this_host
 from authz.telemetry.recent import MAX_ALLOWED, MAX_REFUSED, DecisionFilter
 from tests.unit.admin.console import documents
 from tests.unit.admin.console.reader import Page
@@ -79,7 +79,7 @@ class Console:
 
     def ask(self, target: str, **request: Any) -> AdminResponse:  # noqa: ANN401 - fields of several types
         given = {"peer": HERE, "accept": "", "host": "localhost:9192", **request}
-        return answer(self.routes, target, AdminRequest(**given))
+        return dispatch(self.routes, target, AdminRequest(**given))
 
     def post(self, target: str, fields: Mapping[str, str], **request: Any) -> AdminResponse:  # noqa: ANN401 - as above
         body = urlencode({"csrf": CSRF, **fields}).encode()

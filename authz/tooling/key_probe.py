@@ -46,7 +46,7 @@ ADVICE: Final[Mapping[Refresh, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class ProbedKeys:
     """The result for one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
 
     *where* is the URL, or those of discovery document and key set. *fresh_for* is from the response. *expected*
@@ -138,10 +138,10 @@ class Fetched:
         }
 
 
-def fetch_all(config: Config) -> list[Fetched]:
+def probe_keys(config: Config) -> list[ProbedKeys]:
     """Fetch the keys of every issuer once, several concurrently, without cache and retries."""
     with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
-        fetched = list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
+        fetched = list(pool.map(lambda entry: probe_issuer_keys(*entry), config.issuers.items()))
     snapshot = build_snapshot(config)
     issuers = {issuer.name: issuer for issuer in snapshot.issuers.values()}
     return [
@@ -150,11 +150,11 @@ def fetch_all(config: Config) -> list[Fetched]:
     ]
 
 
-def fetch_one(name: str, section: Issuer) -> Fetched:
+def probe_issuer_keys(name: str, section: Issuer) -> ProbedKeys:
     """Fetch the keys of one issuer once."""
     if section.jwks is not None:
         keys, where = inline_keys(section), "this configuration (jwks)"
-        return Fetched(
+        return ProbedKeys(
             issuer=name,
             iss=section.issuer,
             algorithms=frozenset(section.algorithms),
@@ -171,7 +171,7 @@ def fetch_one(name: str, section: Issuer) -> Fetched:
         result, keys, detail, fresh_for = error.result, None, str(error), None
     else:
         result, keys, detail, fresh_for = Refresh.UPDATED, loaded.value, "", loaded.fresh_for
-    return Fetched(
+    return ProbedKeys(
         issuer=name,
         iss=section.issuer,
         algorithms=frozenset(section.algorithms),

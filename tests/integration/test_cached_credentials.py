@@ -13,13 +13,13 @@ from authz.core.pdp import PdpKind
 from authz.demo.loopback import Request, Response
 from authz.facts.loop import Loop
 from authz.facts.source import FactOutcome, NonBlockingSource, SourceError
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, NoAuth, SecretFile
+from authz.feeds.http.cached_credentials import CACHE_SECONDS, CachedCredentials, invalidate_if_rejected
+from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientSecretBasicFile, NoAuth
 from authz.feeds.http.connect import Dialer, Proxy
 from authz.feeds.http.fetch import Response as HttpResponse
-from authz.feeds.http.kept_credentials import KEPT_SECONDS, KeptCredentials, must_read_again
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.http.trust import Trust
-from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource, IntrospectionTtl
 from authz.feeds.json_service import JsonSource
 from authz.feeds.oauth_client import Endpoint
 from authz.feeds.pdp import PdpReader
@@ -31,7 +31,7 @@ from tests.fixtures import T
 from tests.integration.asking import about, make_poster
 from tests.integration.fetching import make_fetcher
 
-TTL: Final = CacheTtl(active=60.0, inactive=5.0)
+TTL: Final = IntrospectionTtl(active=60.0, inactive=5.0)
 BODY: Final = (
     b'{"active":true,"decision":true,"kind":"TokenReview",'
     b'"status":{"authenticated":true,"user":{"username":"bob"},"audiences":["api"]}}'
@@ -55,7 +55,7 @@ SOURCES: Final[dict[str, tuple[Make, type[BearerTokenFile] | Callable[[str], Cli
     ),
     "introspection": (
         lambda poster, url, auth: IntrospectionSource(poster, endpoint(url), auth, ttl=TTL, now=lambda: float(T)),
-        lambda file: SecretFile("rs", file),
+        lambda file: ClientSecretBasicFile("rs", file),
     ),
     "TokenReview": (
         lambda poster, url, auth: TokenReviewSource(poster, url, auth, audiences=("api",), ttl=TTL),
@@ -89,8 +89,8 @@ class Rig:
         self.file = folder / "secret"
         self.file.write_text("first\n", encoding="utf-8")
         self.poster = make_poster(self.server.url)
-        kept = KeptCredentials(auth(str(self.file)), monotonic=self.clock.monotonic)
-        self.source = make(self.poster, self.server.url, kept)
+        cached = CachedCredentials(auth(str(self.file)), monotonic=self.clock.monotonic)
+        self.source = make(self.poster, self.server.url, cached)
 
     def start(self) -> FactOutcome | str | None:
         """Ask without blocking; return the outcome, or that this was not possible."""
@@ -124,7 +124,7 @@ def test_without_credentials_a_thread_is_needed(rig: Rig) -> None:
         outcome = rig.start()
         assert callable(outcome)
         assert outcome() == fact
-    rig.clock.advance(KEPT_SECONDS)
+    rig.clock.advance(CACHE_SECONDS)
     assert rig.start() == "not now"
     assert rig.source(about()) == fact
     assert callable(rig.start())
@@ -132,7 +132,7 @@ def test_without_credentials_a_thread_is_needed(rig: Rig) -> None:
 
 
 def test_a_new_secret_costs_no_question(rig: Rig) -> None:
-    """What was kept is rejected: the question is asked again by a thread, which reads the file."""
+    """Cached credentials are rejected: a thread sends the request again, and reads the file for it."""
     fact = rig.source(about())
     rig.file.write_text("second\n", encoding="utf-8")
     rig.server.accepted = "of the second only"
@@ -170,7 +170,7 @@ def test_a_server_that_says_it_by_an_error_code(tmp_path: Path) -> None:
 
 
 def test_a_server_that_breaks_off_is_the_outcome(tmp_path: Path) -> None:
-    """What was kept is not the cause."""
+    """Cached credentials are not the cause."""
     with FakeIdp() as idp:
         rig = Rig("introspection", idp, tmp_path)
         rig.source(about())
@@ -188,10 +188,10 @@ def test_a_discovery_that_is_due_needs_a_thread() -> None:
         idp.discovery["introspection_endpoint"] = f"{idp.url}/ask"
         clock = FakeClock(monotonic=0.0)
         where = endpoint(None, clock.monotonic, f"{idp.url}{DISCOVERY}")
-        assert where.at_hand() is None
-        assert where.locate() == where.at_hand() == f"{idp.url}/ask"
+        assert where.cached_url() is None
+        assert where.locate() == where.cached_url() == f"{idp.url}/ask"
         clock.advance(60.0)
-        assert where.at_hand() is None
+        assert where.cached_url() is None
 
 
 def test_a_proxy_of_plain_requests_needs_a_thread() -> None:
@@ -207,4 +207,4 @@ def test_a_failure_that_no_one_foresaw_is_left_to_who_reads_the_outcome() -> Non
     def fail() -> HttpResponse:
         raise MemoryError
 
-    assert not must_read_again(KeptCredentials(NoAuth()), fail, lambda _: True)
+    assert not invalidate_if_rejected(CachedCredentials(NoAuth()), fail, lambda _: True)

@@ -10,7 +10,7 @@ from authz.config.model import Config
 from authz.feeds.failure import RefreshError
 from authz.feeds.revocation_lists import make_list_source
 from authz.telemetry.redaction import printable
-from authz.tooling.probe import ADVICE
+from authz.tooling.key_probe import ADVICE
 
 _MAX_SHOWN: Final = 8  # entries that cannot be read
 

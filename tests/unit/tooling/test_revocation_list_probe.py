@@ -1,4 +1,4 @@
-"""Proves authz.tooling.list_probe: what `check-config --fetch` says of a list is what a refresh would find."""
+"""Proves that `check-config --fetch` says of a list of revocations what a refresh would find."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from authz.demo.loopback import Response
-from authz.tooling.list_probe import probe_lists
+from authz.tooling.revocation_list_probe import probe_lists
 from tests.fakes.idp import FakeIdp
 from tests.fixtures import A
 from tests.unit.config.sample import configure
