@@ -83,7 +83,7 @@ class ExchangeSource:
 
     def __call__(self, need: Need) -> Fact:
         """Exchange the token in *need*. Raises SourceError."""
-        request = read_request(need.sent)
+        request = read_request(need.payload)
         try:
             response = self._client.post(self._write(request), accept="application/json")
         except SourceError as error:

@@ -56,7 +56,7 @@ class PdpReader:
         size = len(answer.note) + len(answer.reason)
         return Fact(answer, self._ttl, size, answer.decision.value)
 
-    def _read_decision(self, response: Response) -> PdpAnswer:
+    def _read_decision(self, response: Response) -> PdpResponse:
         # A PDP answers many questions alike: most responses are equal to an earlier one, octet by octet.
         read = _read_short if len(response.body) <= _MAX_SHORT_BYTES else _read
         try:
@@ -69,7 +69,7 @@ class PdpReader:
         status, code = response.status, _read_code(response)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
         if status in REFUSED_STATUSES and self._health.is_healthy:
-            return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
+            return Fact(PdpResponse(PdpDecision.REFUSED, shown), result=PdpDecision.REFUSED.value)
         raise self._health.status_error(status, shown)
 
 

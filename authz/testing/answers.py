@@ -20,12 +20,12 @@ _UNREACHABLE: Final = Unanswered("it does not answer in this test", absent=True)
 def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[str, InstantLane]:
     """Return the lane to the PDPs of these *kinds*, by name, each of which gives the same *reply*."""
 
-    def decide(need: Need) -> PdpAnswer | Unanswered:
-        answer = reply(json.loads(need.sent)) if callable(reply) else reply
+    def decide(need: Need) -> PdpResponse | Unanswered:
+        answer = reply(json.loads(need.payload)) if callable(reply) else reply
         if answer is None:
             return _UNREACHABLE
         try:
-            return read_answer(answer, kinds[need.source])
+            return read_response(answer, kinds[need.source])
         except ValueError as error:
             return Unanswered(str(error))
 

@@ -16,7 +16,7 @@ def answer_exchange() -> dict[str, InstantLane]:
 
 
 def _exchange(need: Need) -> Exchanged:
-    request = read_request(need.sent)
+    request = read_request(need.payload)
     audience = request.audiences[0] if len(request.audiences) == 1 else list(request.audiences)
     parts = ({"alg": "none"}, {"aud": audience, "scope": request.scope})
     head, payload = (base64url.encode(json.dumps(part).encode()).decode() for part in parts)

@@ -16,7 +16,7 @@ import pytest
 
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
-from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
+from authz.core.pdp import PDP, PdpDecision, PdpKind, PdpResponse
 from authz.demo.loopback import RawResponse, Responder, Response
 from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS

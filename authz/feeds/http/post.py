@@ -215,7 +215,7 @@ class _PendingExchange:
             self._loop.watch(self._connection.descriptor, event, self._resume)
 
     def _expire(self) -> None:
-        self._loop.forget(self._connection.descriptor)
+        self._loop.unwatch(self._connection.descriptor)
         self._exchange.close()
         self._fail(TimeoutError("deadline exceeded"))
 

@@ -95,7 +95,7 @@ def with_placeholder_key(snapshot: Snapshot, config: Config) -> Snapshot:
 
 def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     """Return a placeholder token, and the claims that a running sidecar would sign."""
-    if not need.sent:
+    if not need.payload:
         return None, "not signed here"
     wanted = read_signing_request(need.payload)
     ends = at + wanted.terms.lifetime
