@@ -53,7 +53,7 @@ class InsecurePdp(Section):
     allow_on_error: Annotated[
         bool, Setting(Access.LOOSENED, risk="while this PDP does not answer, requests are allowed without its decision")
     ] = False
-    """If unreachable or slow, allow, and report would_deny."""
+    """If unreachable (also 502 to 504) or slow, allow, and report would_deny."""
 
 
 class Pdp(Section):

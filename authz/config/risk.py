@@ -31,14 +31,14 @@ class RiskKind(StrEnum):
 
 
 class OnError(Section):
-    """What rules read if the engine is unreachable or too slow; without it, 503."""
+    """What rules read if the engine is unreachable (also 502 to 504) or slow; without it, 503."""
 
     level: Annotated[str | None, Setting(Access.UNKNOWN, meaning="other requests pass while the engine is down")] = None
-    """If the engine is unreachable or too slow; without both, 503."""
+    """If the engine is unreachable (also 502 to 504) or slow; without both, 503."""
     score: Annotated[float | None, Setting(Access.UNKNOWN, meaning="other requests pass while the engine is down")] = (
         None
     )
-    """If the engine is unreachable or too slow; without both, 503."""
+    """If the engine is unreachable (also 502 to 504) or slow; without both, 503."""
 
 
 class InsecureRisk(Section):
@@ -65,7 +65,7 @@ class Risk(Section):
     send_headers: Annotated[Items[str], Field(examples=[["user-agent"]]), Setting(Access.UNKNOWN)] = ()
     """Request headers, in lower case."""
     on_error: Annotated[OnError | None, Field(examples=[{"level": "high"}])] = None
-    """What rules read if the engine is unreachable or too slow; without it, 503."""
+    """What rules read if the engine is unreachable (also 502 to 504) or slow; without it, 503."""
     timeout: Timeout = timedelta(milliseconds=500)
     max_wait: MaxWait = timedelta(milliseconds=500)
     cache: Annotated[

@@ -66,7 +66,7 @@ class _CertificateReloader:
         try:
             configuration = self.read()
         except OSError as error:
-            log.error("TLS files cannot be used, the last ones stay in use: %s", error)  # noqa: TRY400
+            log.error("TLS files cannot be used, the last ones stay in use: %s", error)  # noqa: TRY400 - no traceback
             return None
         log.info("TLS files were reloaded")
         return configuration

@@ -37,9 +37,7 @@ class FactCache:
     def __init__(self, *, max_entries: int, monotonic: Callable[[], float], max_bytes: int = 64 * 1024 * 1024) -> None:
         self._monotonic: Final = monotonic
         self._max_bytes: Final = max_bytes
-        self._min_size: Final = (
-            max_bytes / max_entries
-        )  # the smallest size of an entry, so that at most max_entries fit
+        self._min_size: Final = max_bytes / max_entries  # of an entry, so that at most max_entries fit
         self._facts: Final[FIFOCache[Need, _Entry]] = FIFOCache(max_bytes, getsizeof=_size_of)
         self._write_lock: Final = Lock()
 

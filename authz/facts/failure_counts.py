@@ -35,9 +35,8 @@ class Window:
         passed = slot - self.latest
         if passed <= 0:
             return self
-        return Window(
-            slot, _EMPTY_WINDOW if passed >= SLOTS else _EMPTY_WINDOW[:passed] + self.counts[: SLOTS - passed]
-        )
+        counts = _EMPTY_WINDOW if passed >= SLOTS else _EMPTY_WINDOW[:passed] + self.counts[: SLOTS - passed]
+        return Window(slot, counts)
 
     def add(self, slot: int) -> Window:
         """Return the window with one more failure in *slot*."""

@@ -3,8 +3,8 @@
 Rules of this file:
 1. A service is healthy for HEALTHY_SECONDS after a valid response. An invalid response of a healthy service does not
    count for the circuit breaker: otherwise one client could make the service unavailable for all others.
-2. A service is absent only if it cannot be reached, or does not respond in time. An error response is no absence: if
-   absence is tolerated, clients could otherwise send requests that make the service respond with an error.
+2. A service is absent only if it cannot be reached, does not respond in time, or a proxy says so (502, 503, 504). Any
+   other error response is no absence: if absence is tolerated, clients could otherwise send requests that cause one.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ class RevocationEvents:
         try:
             self._read()
         except OSError as error:
-            log.error("the file of revocations cannot be read: %s", error)  # noqa: TRY400
+            log.error("the file of revocations cannot be read: %s", error)  # noqa: TRY400 - no traceback
 
     def due(self) -> float:
         """Return the monotonic time at which `step` must be called."""

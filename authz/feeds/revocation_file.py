@@ -74,7 +74,8 @@ class RevocationFile:
                 except ValueError as error:
                     bad += 1
                     if bad <= _MAX_REPORTED:
-                        log.error("a line of %s is ignored: %s", self, printable(str(error)))  # noqa: TRY400
+                        why = printable(str(error))
+                        log.error("a line of %s is ignored: %s", self, why)  # noqa: TRY400 - no traceback
             self._unread = 0
 
     def read_all(self) -> Iterator[tuple[bytes, Record]]:

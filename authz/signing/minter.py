@@ -192,5 +192,5 @@ class MintedTokenCache:
 def _make_ids() -> Callable[[], str]:
     # The system's random generator would release the interpreter lock in each call, which is slow. A `txn` is a name,
     # and need not be unpredictable.
-    numbers = random.Random()  # noqa: S311
+    numbers = random.Random()  # noqa: S311 - as above
     return lambda: f"{numbers.getrandbits(128):032x}"
