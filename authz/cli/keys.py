@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import click
 
+from authz.admin.times import ago, span
 from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, AdminPort, find_admin
 from authz.cli.files import EXIT_FAILURE
 from authz.cli.terminal import console, printable
@@ -51,15 +52,16 @@ def keys(*, file: Path | None, admin: str | None, issuer: str | None, own: bool,
     except (OSError, ValueError) as error:
         click.echo(f"no keys from {port.url}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
         sys.exit(EXIT_FAILURE)
+    now = time.time()  # by this host's clock, which is the sidecar's too
     if as_json:
         click.echo(json.dumps(document, indent=2))
     elif own:
-        _print_own(document)
+        _print_own(document, now)
     else:
-        _print_tables(document)
+        _print_tables(document, now)
 
 
-def _print_own(document: dict[str, Any]) -> None:
+def _print_own(document: dict[str, Any], now: float) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -72,15 +74,11 @@ def _print_own(document: dict[str, Any]) -> None:
     for name in ("alg", "phase", "published", "signs since", "signed until"):
         table.add_column(name, no_wrap=True)
     for key in document["keys"]:
-        times = (_since(key[name]) for name in ("published", "started", "stopped"))
+        times = ("-" if key[name] is None else ago(key[name], now) for name in ("published", "started", "stopped"))
         table.add_row(*(Text(printable(cell)) for cell in (key["kid"], key["algorithm"], key["phase"], *times)))
     terminal.print(table)
     if document["replaced_at"] is not None:
-        terminal.print(f"replaced in {_span(max(document['replaced_at'] - time.time(), 0.0))}")
-
-
-def _since(instant: float | None) -> str:
-    return "-" if instant is None else f"{_span(max(time.time() - instant, 0.0))} ago"
+        terminal.print(f"replaced in {span(max(document['replaced_at'] - now, 0.0))}")
 
 
 def _refresh(admin: AdminPort, issuer: str | None) -> None:
@@ -113,15 +111,15 @@ def _fetch(admin: AdminPort) -> dict[str, Any]:
     return document
 
 
-def _print_tables(document: dict[str, Any]) -> None:
+def _print_tables(document: dict[str, Any], now: float) -> None:
     terminal = console()
     for issuer in document["issuers"]:
-        _print_issuer(issuer, terminal)
+        _print_issuer(issuer, terminal, now)
     for number in document.get("silent_workers", []):
         terminal.print(f"worker {number} does not answer")
 
 
-def _print_issuer(issuer: dict[str, Any], terminal: Console) -> None:
+def _print_issuer(issuer: dict[str, Any], terminal: Console, now: float) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -134,7 +132,7 @@ def _print_issuer(issuer: dict[str, Any], terminal: Console) -> None:
     say(f"  source        {issuer['source']}")
     say(f"  state         {_state(issuer)}")
     if issuer["next_refresh_seconds"] is not None:
-        due = _span(issuer["next_refresh_seconds"])
+        due = span(issuer["next_refresh_seconds"])
         say(f"  next refresh  {'in progress' if issuer['refreshing'] else f'in {due}'}")
         say(f"  unknown kids  {issuer['unknown_kids']}, flaps {issuer['flaps']}")
     if error := issuer["last_error"]:
@@ -148,7 +146,10 @@ def _print_issuer(issuer: dict[str, Any], terminal: Console) -> None:
     for key in issuer["keys"]:
         thumbprint = "the kid" if key["kid"] and key["kid"] == key["thumbprint"] else key["thumbprint"]
         kind = f"{key['kty']} {key['crv'] or key['size']}"
-        times = (_ago(key["first_seen"]), _ago(key["last_used"]))
+        times = (
+            "-" if key[name] is None else ago(datetime.fromisoformat(key[name]).timestamp(), now)
+            for name in ("first_seen", "last_used")
+        )
         cells = (key["kid"], *([thumbprint] if named_otherwise else []), kind, key["alg"], *times)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     terminal.print(table)
@@ -165,23 +166,7 @@ def _print_issuer(issuer: dict[str, Any], terminal: Console) -> None:
 def _state(issuer: dict[str, Any]) -> str:
     if issuer["age_seconds"] is None:
         return "serving" if issuer["serving"] else "no keys yet"
-    age = f"fetched or confirmed {_span(issuer['age_seconds'])} ago"
+    age = f"fetched or confirmed {span(issuer['age_seconds'])} ago"
     if not issuer["serving"]:
         return f"withdrawn, {age}"
-    return f"serving, {age}, good for another {_span(issuer['stale_in_seconds'])}"
-
-
-def _ago(instant: str | None) -> str:
-    """Format how long ago an instant was, by this host's clock, which is the sidecar's too."""
-    if instant is None:
-        return "-"
-    seconds = time.time() - datetime.fromisoformat(instant).timestamp()
-    return f"{_span(seconds)} ago" if seconds >= 1 else "now"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+    return f"serving, {age}, good for another {span(issuer['stale_in_seconds'])}"

@@ -145,19 +145,10 @@ def test_a_thumbprint_that_is_the_kid_is_not_repeated() -> None:
     assert (first[:2], second[:2]) == ([kid, "the kid"], ["k1", K1.jwk.thumbprint()])
 
 
-@pytest.mark.parametrize(
-    ("seen", "told"),
-    [
-        (timedelta(seconds=0), "now"),
-        (timedelta(minutes=3, seconds=2), "3 min ago"),
-        (timedelta(hours=5, minutes=1), "5.0 h ago"),
-        (timedelta(days=9, minutes=1), "9 d ago"),
-        (timedelta(hours=-1), "now"),
-    ],
-)
-def test_times_are_short(seen: timedelta, told: str) -> None:
-    """How long ago something was, and not when: it fits into a column."""
-    assert shown(NAMED_BY_ITSELF, seen=seen)[1][3] == told
+def test_a_column_of_times_is_short() -> None:
+    """How long ago something was, and not when; a clock that is behind the sidecar's makes no future."""
+    ages = [shown(NAMED_BY_ITSELF, seen=timedelta(days=days))[1][3] for days in (9.5, -1)]
+    assert ages == ["10 d ago", "now"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - who listens everywhere is found here

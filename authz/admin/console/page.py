@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from authz.admin import times
 from authz.admin.console.markup import Child, Markup, element, join
 
 Document = Mapping[str, Any]
@@ -169,10 +170,4 @@ def instant(seconds: float | None) -> str:
 
 def span(seconds: float | None) -> str:
     """Write a duration in its largest unit."""
-    if seconds is None:
-        return NONE
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+    return NONE if seconds is None else times.span(seconds)
