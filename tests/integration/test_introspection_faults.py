@@ -133,7 +133,7 @@ def test_64_checks_with_one_new_token_ask_once(tmp_path: Path) -> None:
 
 def test_strangers_do_not_use_up_what_is_known(tmp_path: Path) -> None:
     """Made-up tokens spend the budget of questions: those that are known pass on, and the issuer is not flooded."""
-    with FakeIdp() as idp, station(idp, tmp_path, "max_per_second: 5, max_wait: 10s") as sidecar:
+    with FakeIdp() as idp, station(idp, tmp_path, "max_per_second: 1, max_wait: 10s") as sidecar:
         idp.answers[INTROSPECT] = active
         assert sidecar.ask("known") == "authenticated"
         idp.answers[INTROSPECT] = lambda _: json_response({"active": False})
