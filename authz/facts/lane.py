@@ -8,7 +8,9 @@ Rules of this file:
 4. Facts that unauthenticated clients can cause in any number are *negative*: they have a separate cache, so that they
    evict no others. A negative fact that replaces a fact takes its place.
 5. A fact that is renewed stays until it expires, even if the renewal fails.
-6. What may block, such as connecting, runs on a thread of the lane. A source that can be asked without blocking, over
+6. An error is no absence of the source, and opens no circuit breaker, if the source has responded to another question
+   since this one was asked: then this question is the cause, which a client can choose.
+7. What may block, such as connecting, runs on a thread of the lane. A source that can be asked without blocking, over
    an idle connection, is asked on the thread of the loop, which also reads the answer: no other thread is woken.
 """
 
@@ -18,6 +20,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, Protocol
@@ -114,6 +117,7 @@ class SourceLane:
         self._threads = 0
         self._stopped = False
         self._last_failure: SourceError | None = None  # the last failure, until the source answers
+        self._responded_at = -inf  # the monotonic instant of the last response; any thread may read it
 
     @property
     def max_waiting(self) -> int:
@@ -298,12 +302,14 @@ class SourceLane:
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
             self._record_end(fact.result, began)
         except SourceError as error:
-            answer = Unanswered(str(error), error.absent)
+            absent = error.absent and self._responded_at <= began
+            answer = Unanswered(str(error), absent)
             self._record_end(error.result, began, error)
         except Exception as error:
             log.exception("the source of facts %s failed", self._name)
             answer = Unanswered(type(error).__name__) if fact is None else answer
-            self._record_end("internal_error", began, SourceError("internal_error", type(error).__name__))
+            # It does not count: a client may have chosen a question that we cannot handle.
+            self._record_end("internal_error", began, SourceError("internal_error", type(error).__name__, counts=False))
         return answer
 
     def _record_end(self, result: str, began: float, failure: SourceError | None = None) -> None:
@@ -312,10 +318,14 @@ class SourceLane:
         with self._lock:
             self._pending -= 1
             before = self._last_failure
+            if failure is None or failure.responded:
+                self._breaker, self._responded_at = CLOSED, now
+            elif failure.counts and self._responded_at <= began:
+                self._breaker = self._breaker.after_failure(now)
             if failure is None:
-                self._breaker, self._last_failure = CLOSED, None
+                self._last_failure = None
             elif failure.counts:
-                self._breaker, self._last_failure = self._breaker.after_failure(now), failure
+                self._last_failure = failure
         if failure is None and before is not None:
             log.info("%s answers again", self._name)
         elif failure is not None and failure.counts and before is None:

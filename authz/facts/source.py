@@ -28,15 +28,19 @@ class Fact:
 class SourceError(Exception):
     """Raised by a source that cannot answer: the text is for the operator, *result* a label for metrics.
 
-    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker. *absent* means that
-    the source does not answer at all, whatever the question.
+    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker. If the source has
+    *responded*, they do not, because a client can choose its question: the response proves that others can be answered.
+    *absent* means that the source does not answer at all, whatever the question.
     """
 
-    def __init__(self, result: str, why: str, *, counts: bool = True, absent: bool = False) -> None:
+    def __init__(
+        self, result: str, why: str, *, counts: bool = True, absent: bool = False, responded: bool = False
+    ) -> None:
         super().__init__(why)
         self.result = result
         self.counts = counts
         self.absent = absent
+        self.responded = responded
 
 
 Source = Callable[[Need], Fact]

@@ -6,7 +6,7 @@ Rules of this file:
    `access_token` if one is requested, with `token_type: N_A`.
 2. If the caller's token is the cause, the result is a fact, "refused". If our credentials, the server or the network
    are the cause, the result is a failure: the client gets a retryable status, without the cause.
-3. A caller who can choose a token must not open the circuit breaker: what may be the token's fault does not count.
+3. A caller who can choose a token must not open the circuit breaker: an error response does not (authz.feeds.health).
 4. A token is cached until EXPIRY_MARGIN before its end, and not at all if its end is not known; a failure never. In the
    last quarter of that time it is renewed. Of the server's text, only a short error code is logged, because other text
    could contain a token.
@@ -31,13 +31,11 @@ from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Poster
 from authz.feeds.oauth_client import (
     CLIENT_ERRORS,
-    CRASH_STATUSES,
     TOO_LARGE_STATUSES,
     Endpoint,
     OAuthClient,
     read_error,
 )
-from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -138,10 +136,7 @@ class ExchangeSource:
         return min(known, default=None)
 
     def _unexpected(self, why: str) -> SourceError:
-        """Return the failure that counts for the circuit breaker only if no other response was good lately (rule 3)."""
-        return SourceError(
-            "unreadable", f"the answer is not what was asked for: {why}", counts=not self._health.is_healthy
-        )
+        return self._health.content_error(f"the answer is not what was asked for: {why}")
 
     def _read_refusal(self, response: Response) -> Fact:
         """Return "refused" if the token caused a status other than 200. Raises SourceError for other causes."""
@@ -153,14 +148,13 @@ class ExchangeSource:
             return self._refuse(shown, invalid=False)
         if status == 401 or error in _CLIENT_ERRORS:
             text = f"{shown}: the server rejects our client (identity.token.exchange.client)"
-            raise SourceError("unauthorized", text)
+            raise self._health.rejection_error(status, text)
         if status in {400, 403}:
             # Keycloak answers access_denied if the token does not name our client as an audience.
             if self._health.is_healthy:
                 return self._refuse(shown, invalid=error not in CLIENT_ERRORS)
-            raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False)
-        by_token = status in CRASH_STATUSES and self._health.is_healthy
-        raise SourceError(Refresh.STATUS.value, shown, counts=not by_token)
+            raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False, responded=True)
+        raise self._health.failure_of_service(status, shown)
 
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:
         return Fact(ExchangeRefused(shown, invalid), self._ttl.refused, 0, "refused", negative=True)

@@ -1,9 +1,13 @@
 """Decides whether a failure is caused by a service, or by the request to it, which clients can influence.
 
 Rules of this file:
-1. A service is healthy for HEALTHY_SECONDS after a valid response. An invalid response of a healthy service does not
-   count for the circuit breaker: otherwise one client could make the service unavailable for all others.
-2. A service is absent only if it cannot be reached, does not respond in time, or a proxy says so (502, 503, 504). Any
+1. An error response opens no circuit breaker: otherwise a client could choose a request that a service, or a firewall
+   in front of it, answers with an error, and make the service unavailable for all others. Exceptions are 429, which
+   asks for fewer requests, and rejected credentials, except by status 403, if no valid response shows that they are
+   good.
+2. A service is healthy for HEALTHY_SECONDS after a valid response. An invalid response of a healthy service does not
+   count as its failure.
+3. A service is absent only if it cannot be reached, does not respond in time, or a proxy says so (502, 503, 504). Any
    other error response is no absence: if absence is tolerated, clients could otherwise send requests that cause one.
 """
 
@@ -23,11 +27,13 @@ REFUSED_STATUSES: Final = frozenset({400, 413, 414, 422, 431})
 """The statuses by which a service refuses one request."""
 
 _ABSENT_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy in front of it, or while it starts
+_FORBIDDEN: Final = 403
+_TOO_MANY_REQUESTS: Final = 429
 _ABSENT: Final = frozenset(
     {Refresh.MISCONFIGURED, Refresh.TIMEOUT, Refresh.TLS, Refresh.UNREACHABLE, Refresh.UNTRUSTED}
 )
 
-_POSSIBLY_THE_REQUEST: Final = frozenset({"unreadable", Refresh.TOO_LARGE.value})
+_POSSIBLY_THE_REQUEST: Final = frozenset({"unreadable", Refresh.TOO_LARGE.value, Refresh.REDIRECT_REFUSED.value})
 
 
 def result_of(error: RefreshError) -> str:
@@ -58,24 +64,38 @@ class Health:
         result = result_of(error)
         absent = result in _ABSENT
         why = str(error).removeprefix("fetch.")
-        return SourceError(result, why, counts=absent or not self.is_healthy, absent=absent)
+        responded = result in _POSSIBLY_THE_REQUEST
+        return SourceError(result, why, counts=absent or not self.is_healthy, absent=absent, responded=responded)
 
     def status_error(self, status: int, shown: str) -> SourceError:
         """Return the failure for a *status* other than 200; *shown* is for the operator."""
         if status in REFUSED_STATUSES:
             result = "refused" if self.is_healthy else "bad_request"  # this request, or perhaps all of ours
-            return SourceError(result, f"{shown}: it does not take this question", counts=False)
+            return SourceError(result, f"{shown}: it does not take this question", counts=False, responded=True)
         if status in {401, 403}:
-            return SourceError("unauthorized", f"{shown}: it rejects our credentials")
-        counts = not (status == 500 and self.is_healthy)
-        return SourceError(Refresh.STATUS.value, shown, counts=counts, absent=status in _ABSENT_STATUSES)
+            return self.rejection_error(status, f"{shown}: it rejects our credentials")
+        return self.failure_of_service(status, shown)
+
+    def rejection_error(self, status: int, why: str) -> SourceError:
+        """Return the failure for a response by which the service seems to reject our credentials."""
+        responded = self.is_healthy or status == _FORBIDDEN
+        return SourceError("unauthorized", why, counts=not self.is_healthy, responded=responded)
+
+    def failure_of_service(self, status: int, shown: str) -> SourceError:
+        """Return the failure for any other *status*."""
+        absent = status in _ABSENT_STATUSES
+        responded = not absent and status != _TOO_MANY_REQUESTS
+        counts = not (responded and self.is_healthy)
+        return SourceError(Refresh.STATUS.value, shown, counts=counts, absent=absent, responded=responded)
 
     def content_error(self, why: str) -> SourceError:
         """Return the failure for an invalid response with status 200."""
-        return SourceError("unreadable", why, counts=not self.is_healthy)
+        return SourceError("unreadable", why, counts=not self.is_healthy, responded=True)
 
     def classify(self, error: SourceError) -> SourceError:
-        """Return *error*; it does not count for the circuit breaker if this request may be the cause."""
-        if not self.is_healthy or error.result not in _POSSIBLY_THE_REQUEST:
+        """Return *error*; it opens no circuit breaker if this request may be the cause."""
+        if error.result not in _POSSIBLY_THE_REQUEST:
             return error
-        return SourceError(error.result, str(error), counts=False, absent=error.absent)
+        return SourceError(
+            error.result, str(error), counts=error.counts and not self.is_healthy, absent=error.absent, responded=True
+        )

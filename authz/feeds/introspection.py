@@ -32,7 +32,6 @@ from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome, Poster
 from authz.feeds.json_service import parse_json_response
 from authz.feeds.oauth_client import (
-    CRASH_STATUSES,
     TOO_LARGE_STATUSES,
     Endpoint,
     OAuthClient,
@@ -40,7 +39,6 @@ from authz.feeds.oauth_client import (
     read_outcome,
     rejects_client,
 )
-from authz.telemetry.keys import Refresh
 
 _TOKEN_ERRORS: Final = frozenset({"unsupported_token_type", "invalid_token"})
 
@@ -147,15 +145,15 @@ class IntrospectionSource:
         if status in TOO_LARGE_STATUSES or (status == 400 and error in _TOKEN_ERRORS):
             return self._refused(shown)
         if rejects_client(response):
-            raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
+            raise self._health.rejection_error(
+                status, f"{shown}: the server rejects our credentials (introspection.client)"
+            )
         if status == 400:
             if self._health.is_healthy:  # our credentials are accepted: the token is the cause
                 return self._refused(shown)
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
-            raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
-        # A server that fails for one token answers about others: clients, who choose their tokens, open no breaker.
-        by_token = status in CRASH_STATUSES and self._health.is_healthy
-        raise SourceError(Refresh.STATUS.value, shown, counts=not by_token)
+            raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False, responded=True)
+        raise self._health.failure_of_service(status, shown)
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"

@@ -26,9 +26,6 @@ CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "acce
 """Errors that concern the client, which is us, and not the token that it sends."""
 
 TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
-CRASH_STATUSES: Final = frozenset({422, 500})
-"""Statuses of servers that crash on one token."""
-
 Fields = Sequence[tuple[str, str]]
 """The names and values of a form."""
 

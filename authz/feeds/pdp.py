@@ -6,8 +6,8 @@ Rules of this file:
    is not loaded: that is a failure, not a denial.
 3. A PDP that has answered lately and refuses a question (400, 413, 422) refuses this question: that is a fact, and
    denies. Before, the question or its configuration may be the cause: that is a failure.
-4. A failure is never cached. It counts for the circuit breaker if the PDP is the cause (authz.feeds.health). Of the
-   PDP's text, only a short error code is logged.
+4. A failure is never cached. It opens the circuit breaker only if no client can be the cause (authz.feeds.health). Of
+   the PDP's text, only a short error code is logged.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Rules of this file:
 1. Only status 200 with JSON of the right types is an answer. Anything else is a failure, which is never cached.
-2. `on_error` applies to an absent engine, and not to failures that a client can cause; these do not count for the
-   circuit breaker (authz.feeds.health).
+2. `on_error` applies to an absent engine, and not to failures that a client can cause; these open no circuit breaker
+   (authz.feeds.health).
 3. The URL is the configured one. Redirects are not followed, and no text of the engine is logged.
 """
 

@@ -6,13 +6,15 @@ Rules of this file:
    audiences would accept a token for itself.
 3. `authenticated: false`, which may be left out, is a fact about the token, with or without `error`. A status other
    than 200 and 201 is about us: the role system:auth-delegator is needed. Anything but a TokenReview in JSON, such as
-   the error page of a proxy, is about neither: no token is refused for it.
+   the error page of a proxy, is about neither: no token is refused for it. None of these opens the circuit breaker:
+   see authz.feeds.health.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -21,8 +23,10 @@ from authz.core.needs import Need
 from authz.facts.loop import Loop
 from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.health import Health
 from authz.feeds.http.cached_credentials import invalidate_if_rejected, nonblocking_credentials
 from authz.feeds.http.client_auth import ClientAuth, Credentials
+from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.introspection import IntrospectionTtl
 from authz.feeds.json_service import parse_json_response, rejects_credentials
@@ -36,13 +40,21 @@ class TokenReviewSource:
     """Asks the API server at *url*, on behalf of *audiences*."""
 
     def __init__(
-        self, poster: Poster, url: str, auth: ClientAuth, *, audiences: tuple[str, ...], ttl: IntrospectionTtl
+        self,
+        poster: Poster,
+        url: str,
+        auth: ClientAuth,
+        *,
+        audiences: tuple[str, ...],
+        ttl: IntrospectionTtl,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._poster: Final = poster
         self._url: Final = url
         self._auth: Final = auth
         self._audiences: Final = audiences
         self._ttl: Final = ttl
+        self._health: Final = Health(monotonic)
 
     def __call__(self, need: Need) -> Fact:
         """Ask about the token in *need*. Raises SourceError."""
@@ -65,12 +77,20 @@ class TokenReviewSource:
         try:
             response = outcome()
         except RefreshError as error:
-            raise SourceError(error.result.value, str(error)) from error
+            raise self._health.no_response_error(error) from error
         if response.status in {401, 403}:
             text = f"HTTP status {response.status}: our account may not create tokenreviews (system:auth-delegator)"
-            raise SourceError("unauthorized", text)
+            raise self._health.rejection_error(response.status, text)
         if response.status not in {200, 201}:
-            raise SourceError("status", f"HTTP status {response.status}")
+            raise self._health.failure_of_service(response.status, f"HTTP status {response.status}")
+        try:
+            fact = self._read_review(response)
+        except SourceError as error:
+            raise self._health.content_error(str(error)) from None
+        self._health.record_success()
+        return fact
+
+    def _read_review(self, response: Response) -> Fact:
         members = parse_json_response(response)
         status = members.get("status")
         if members.get("kind", _KIND) != _KIND or not isinstance(status, dict):

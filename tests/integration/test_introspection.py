@@ -227,13 +227,15 @@ def test_a_server_that_trips_over_a_token_is_asked_about_others() -> None:
         source = make_source(endpoint_of(idp), NoAuth(), monotonic=clock.monotonic)
         idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
         source(about("another"))
-        for status, counts in ((500, False), (422, False), (503, True), (502, True), (429, True), (404, True)):
+        for status, counts in ((500, False), (422, False), (503, True), (502, True), (429, True), (404, False)):
             idp.answers[INTROSPECT] = fail(status)
             failed = refuse(source)
-            assert (failed.result, failed.counts) == ("status", counts)
+            assert (failed.result, failed.counts, failed.responded) == ("status", counts, not counts)
         clock.advance(HEALTHY_SECONDS)
-        idp.answers[INTROSPECT] = fail(500)
-        assert refuse(source).counts
+        for status in (401, 403, 404, 500):
+            idp.answers[INTROSPECT] = fail(status)
+            failed = refuse(source)
+            assert (failed.counts, failed.responded) == (True, status != 401), status
 
 
 FAULTS: dict[str, tuple[Responder, str]] = {

@@ -234,13 +234,15 @@ def test_a_pdp_that_fails_over_one_question_is_asked_others() -> None:
         server.answers[EVALUATION] = say(b'{"decision":true}')
         source(need())
         rows = ((500, False, False), (502, True, True), (503, True, True), (504, True, True), (429, True, False))
-        for status, counts, absent in (*rows, (404, True, False), (403, True, False)):
+        for status, counts, absent in (*rows, (401, False, False), (404, False, False), (403, False, False)):
             server.answers[EVALUATION] = fail(status)
             failed = refuse(source)
-            assert (failed.counts, failed.absent) == (counts, absent), status
+            assert (failed.counts, failed.absent, failed.responded) == (counts, absent, not counts), status
         clock.advance(HEALTHY_SECONDS)
-        server.answers[EVALUATION] = fail(500)
-        assert refuse(source).counts
+        for status in (401, 403, 404, 500):
+            server.answers[EVALUATION] = fail(status)
+            failed = refuse(source)
+            assert (failed.counts, failed.responded) == (True, status != 401), status
 
 
 FAULTS: Final[dict[str, tuple[Responder, str]]] = {

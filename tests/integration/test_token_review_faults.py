@@ -186,6 +186,18 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Responder, tmp_path
         assert sidecar.ask(token) == "authenticated"
 
 
+@pytest.mark.parametrize("fault", ["400", "403", "500", "HTML", "no audience", "huge", "redirect"])
+def test_a_token_without_an_answer_leaves_others_theirs(fault: str, tmp_path: Path) -> None:
+    """A client whose token the API server, or a firewall before it, trips over opens no circuit breaker for others."""
+    with asking(tmp_path) as (cluster, _, sidecar):
+        cluster.answers[REVIEWS] = FAULTS[fault][0]
+        for number in range(12):
+            assert sidecar.ask(token_of(cluster, f"mallory-{number}")) == UNAVAILABLE
+        cluster.answers[REVIEWS] = review(GOOD)
+        assert sidecar.ask(token_of(cluster, "alice")) == "authenticated"
+        assert sidecar.asked("cluster", "breaker_open") == 0
+
+
 @pytest.mark.parametrize("fault", ["first byte", "last byte"])
 def test_a_slow_server_is_waited_for_within_bounds(fault: str, tmp_path: Path) -> None:
     """Each check ends by its own bound, with 503; other requests do not notice, and the next ones are answered."""

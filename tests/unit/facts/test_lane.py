@@ -337,8 +337,54 @@ def test_only_failures_that_count_leave_a_source_alone(rig: Rig) -> None:
     for _ in range(5 * MAX_FAILURES):
         assert rig.ask() == Unanswered("HTTP status 400")
     rig.oracle.says = OSError("torn")
-    assert rig.ask() == Unanswered("OSError")
+    for _ in range(5 * MAX_FAILURES):
+        assert rig.ask() == Unanswered("OSError")
     assert rig.seen.answered[-1] == "internal_error"
+
+
+def test_an_error_response_proves_that_the_source_is_there(rig: Rig) -> None:
+    """A client can choose a question that ends in one: it opens no circuit breaker, and closes one that is open."""
+    rig.oracle.says = SourceError("unauthorized", "HTTP status 403", responded=True)
+    for _ in range(5 * MAX_FAILURES):
+        assert rig.ask() == Unanswered("HTTP status 403")
+    rig.oracle.says = SourceError("unreachable", "connection refused", absent=True)
+    for _ in range(MAX_FAILURES + 3):
+        rig.ask()
+    rig.clock.now = 1000 * MAX_BACKOFF
+    rig.oracle.says = SourceError("unauthorized", "HTTP status 403", responded=True)
+    assert [rig.ask() for _ in range(3)] == [Unanswered("HTTP status 403")] * 3
+    rig.oracle.says = Fact("sun")
+    assert rig.ask() == "sun"
+
+
+def test_a_question_without_an_answer_while_others_get_theirs_is_the_cause() -> None:
+    """A client that finds one which makes the source hang, or hang up, makes it neither absent nor unavailable."""
+    clock, answers, others = Clock(), SimpleQueue[object | None](), SimpleQueue[object | None]()
+    reached, go_on = SimpleQueue[str | None](), Event()
+
+    def almanac(need: Need) -> Fact:
+        if need.identifier == "today":
+            return Fact("sun")
+        reached.put(need.identifier)
+        assert go_on.wait(HANG)
+        raise SourceError("timeout", "deadline exceeded", absent=True)
+
+    bounds = Bounds(max_concurrent=9, max_waiting=9, max_wait=0.5, burst=100, refill=1.0)
+    lane = SourceLane("weather", almanac, bounds=bounds, monotonic=clock)
+    odd = [f"eclipse {number}" for number in range(MAX_FAILURES + 3)]
+    for name in odd:
+        lane.ask(need(name), answers.put)
+    assert {reached.get(timeout=HANG) for _ in odd} == set(odd)
+    clock.now = 0.1
+    lane.ask(need(), others.put)
+    assert others.get(timeout=HANG) == "sun"
+    clock.now = 1.0
+    go_on.set()
+    assert {answers.get(timeout=HANG) for _ in odd} == {Unanswered("deadline exceeded")}
+    assert lane.find(need()) is None
+    lane.ask(need("eclipse"), answers.put)
+    assert answers.get(timeout=HANG) == Unanswered("deadline exceeded", absent=True)
+    lane.stop()
 
 
 def test_one_trial_at_a_time() -> None:
