@@ -281,6 +281,22 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
 # The details of these say it themselves: the page has them without a cause, or leaves them out.
 SAID: Final = frozenset(
     {
+        "transaction tokens need one",
+        "no issuer, so no key",
+        "not one JSON object with unique members",
+        "another trust domain, or no workload",
+        "`max_lifetime`",
+        "introspection names another",
+        "an old token, or a wrong clock",
+        "the issuer's clock, or ours",
+        "none requested, or elsewhere",
+        "none, another, or Envoy does not send it",
+        "old, or a wrong clock",
+        "a wrong clock, or an old nonce",
+        "`dpop.nonces: always`",
+        "in [a source](../feeds/REVOCATION.md)",
+        "the issuer did not sign the list",
+        "no answer, or another token than was asked for",
         "not text",
         "not text, and something needs it",
         "text, bool, null or negative",

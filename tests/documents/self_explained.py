@@ -28,7 +28,9 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "path is not UTF-N when decoded",
         "path is percent-encoded twice",
     ),
+    Reason.TOKEN_MULTIPLE: ("N credentials in one header", "N tokens in one request"),
     Reason.TOKEN_MALFORMED: (
+        "no token after Bearer",
         "content is detached",
         "more than N parts in one header",
         "more than N cookies",
@@ -37,6 +39,7 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.HEADER_INVALID: ("header: …",),
     Reason.CRIT_UNSUPPORTED: ("no header extension is supported",),
     Reason.CLAIMS_MALFORMED: (
+        "payload: …",
         "sub is not a string",
         "jti is not a string",
         "… is not a NumericDate",
@@ -50,6 +53,7 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "status.status_list.idx is not an index",
         "status.status_list.uri is not a URI",
     ),
+    Reason.ISSUER_UNKNOWN: ("iss is not a configured issuer: the trailing slash differs",),
     Reason.ALG_NOT_ALLOWED: ("alg is not allowed for this issuer",),
     Reason.KEY_NOT_FOUND: (
         "…; the last refresh failed: …",
@@ -70,7 +74,12 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "signature of N octets, not N",
         "r or s out of range",
     ),
-    Reason.TOKEN_EXPIRED: ("accepted by leeway only: no token for the upstream can outlive it",),
+    Reason.TOKEN_NOT_YET_VALID: ("… is N s ahead",),
+    Reason.NONCE_REQUIRED: ("nonce is missing",),
+    Reason.TOKEN_EXPIRED: (
+        "expired N s ago, leeway N s",
+        "accepted by leeway only: no token for the upstream can outlive it",
+    ),
     Reason.AUDIENCE_MISMATCH: ("the audience contains none of the rule's audiences",),
     Reason.TOKEN_BOUND: (
         "cnf requires a proof that is not checked here",
@@ -100,12 +109,18 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "proof: iat is not a NumericDate",
         "proof: ath is of another token",
         "proof: nonce is not one of ours that is fresh",
+        "proof: made N s ago",
+        "proof: expired N s ago",
+        "proof: … is N s ahead",
     ),
     Reason.TOKEN_INACTIVE: (
         "the issuer exchanges no such token: …",
         "the issuer answers with another … than the token's",
     ),
-    Reason.INTROSPECTION_UNAVAILABLE: ("the issuer has not been asked about this token",),
+    Reason.INTROSPECTION_UNAVAILABLE: (
+        "the issuer has not been asked about this token",
+        "the signed answer of the issuer cannot be used: …",
+    ),
     Reason.REVOCATIONS_UNAVAILABLE: (
         "the status list of the token cannot be used: it was not fetched yet",
         "the status list of the token cannot be used: its sub is not the URI that the token names",
@@ -127,6 +142,7 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "the risk engine gives …, and not …",
         "the network is new for the subject",
     ),
+    Reason.RISK_UNAVAILABLE: ("what is known of the client has not been looked up",),
     Reason.INSUFFICIENT_SCOPE: ("scope lacks …",),
     Reason.STEP_UP_REQUIRED: (
         "acr is …",
@@ -136,6 +152,9 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
     ),
     Reason.HEADER_UNSAFE: ("…: the claim is a list or an object: configure join or format",),
     Reason.UPSTREAM_TOKEN_REFUSED: ("the issuer gives no token for the upstream: …",),
-    Reason.UPSTREAM_TOKEN_UNAVAILABLE: ("the token for the upstream is not signed",),
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: (
+        "the token for the upstream is not signed",
+        "the token for the upstream is not exchanged",
+    ),
 }
 """By the reason; N is a number, … any words. Each is one of a case, or stands in the code."""

@@ -45,7 +45,7 @@ def test_rehearsal(tmp_path: Path) -> None:
         script = place(block.text, admin=admin, issuer=issuer, envoy=stack.envoy.url)
         script = script.replace("authz keys --admin", "authz keys --json --admin")
         said = run(script, tmp_path)
-    promised = re.findall(r"^curl -si .*# (\d{3})\b", block.text, re.MULTILINE)
+    promised = re.findall(r"^call .*# (\d{3})\b", block.text, re.MULTILINE)
     assert re.findall(r"^HTTP/1\.1 (\d{3})", said, re.MULTILINE) == promised == ["200", "200", "200", "200", "401"]
     first, both, last = (published(said[found.start() :]) for found in re.finditer(r'{\n  "issuers"', said))
     assert [len(kids) for kids in (first, both, last)] == [2, 2, 2]
