@@ -37,8 +37,8 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        found: click.Command = getattr(import_module(f"authz.cli.{name}"), name)
-        return found
+        command: click.Command = getattr(import_module(f"authz.cli.{name}"), name)
+        return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -64,7 +64,7 @@ def find_admin(file: Path | None, url: str | None) -> AdminPort:
         raise click.UsageError("--admin and --config exclude each other: give one")
     if file is None:
         return AdminPort(url or DEFAULT)
-    from authz.config.address import parse_tcp_address
+    from authz.config.address import parse_tcp_address, write_authority
 
     section = load_or_exit(file).admin
     address = parse_tcp_address(section.listen)
@@ -75,7 +75,7 @@ def find_admin(file: Path | None, url: str | None) -> AdminPort:
     host = _LOOPBACK.get(address.host, address.host)
     token_file = section.console.token_file
     token = None if token_file is None else read_bytes_or_exit(Path(token_file)).decode("latin-1").strip()
-    return AdminPort(f"http://{f'[{host}]' if ':' in host else host}:{address.port}", token)
+    return AdminPort(f"http://{write_authority(host, address.port)}", token)
 
 
 def _parse_address(admin: str) -> tuple[str, int]:

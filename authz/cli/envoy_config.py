@@ -149,12 +149,14 @@ def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_js
             raise click.BadParameter(
                 f"no finding is named {name!r}{f'; {hint}' if hint else ''}", param_hint="--accept"
             )
-    found = [finding for finding in review(parse_or_exit(envoy_file), config) if finding.name not in accepted]
-    findings = sum(finding.kind.level is Level.FINDING for finding in found)
+    reported = [finding for finding in review(parse_or_exit(envoy_file), config) if finding.name not in accepted]
+    findings = sum(finding.kind.level is Level.FINDING for finding in reported)
     if as_json:
-        click.echo(json.dumps({"file": str(envoy_file), "findings": [each.document() for each in found]}, indent=2))
+        click.echo(
+            json.dumps({"file": str(envoy_file), "findings": [finding.document() for finding in reported]}, indent=2)
+        )
     else:
-        for finding in found:
+        for finding in reported:
             say(f"{envoy_file}:{finding.line}: {finding}", "red" if finding.kind.level is Level.FINDING else "yellow")
-        say(f"{envoy_file}: {f'findings: {findings}' if findings else 'ok'}, notes: {len(found) - findings}")
+        say(f"{envoy_file}: {f'findings: {findings}' if findings else 'ok'}, notes: {len(reported) - findings}")
     return EXIT_FAILURE if findings else 0

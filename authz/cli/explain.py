@@ -176,8 +176,8 @@ def _certificate(file: Path | None) -> str:
 
 def _pairs(option: str, texts: Iterable[str], mark: str) -> list[tuple[str, str]]:
     pairs = [text.partition(mark) for text in texts]
-    for name, found, _ in pairs:
-        if not found or not name.strip():
+    for name, separator, _ in pairs:
+        if not separator or not name.strip():
             raise click.BadParameter(
                 f"{name!r} has no {mark!r} between name and value: write NAME{mark}VALUE", param_hint=option
             )

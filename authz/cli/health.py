@@ -80,7 +80,7 @@ def health(  # one parameter for each option
             workers = configured or _find_sockets(address or _DEFAULT)
             for new in set(workers) - channels.keys():
                 channels[new] = open_.enter_context(_open(new, ca_file, cert_file, key_file, server_name))
-            return _sum_up([_ask(one, channels[one]) for one in workers])
+            return _sum_up([_ask(worker, channels[worker]) for worker in workers])
 
         status, text = ask_all()
         while status is not _Health.SERVING and time.monotonic() < deadline:

@@ -95,7 +95,7 @@ def _refresh(admin: AdminPort, issuer: str | None) -> None:
         raise OSError(f"HTTP status {status}")
     started = set(json.loads(body)["issuers"])
     for _ in range(_MAX_POLLS):
-        if not any(found["refreshing"] for found in _fetch(admin)["issuers"] if found["issuer"] in started):
+        if not any(keys["refreshing"] for keys in _fetch(admin)["issuers"] if keys["issuer"] in started):
             return
         time.sleep(_POLL_SECONDS)
 

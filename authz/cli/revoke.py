@@ -96,18 +96,18 @@ def revoke(  # noqa: PLR0913 - options
         raise click.UsageError("--before is for what is revoked: --undo takes back all by this name, --show shows it")
     port = find_admin(file, admin)
     path = f"{_PATH}/find" if show else f"{_PATH}/undo" if undo else _PATH
-    parts = [entries[at : at + _MAX_SENT] for at in range(0, len(entries), _MAX_SENT)]
+    parts = [entries[start : start + _MAX_SENT] for start in range(0, len(entries), _MAX_SENT)]
     try:
         if not entries:
             _print(describe_sources(_send(port, "GET", _PATH, None)))
             return
         answers = [_send(port, "POST", path, json.dumps(part).encode()) for part in parts]
     except (OSError, ValueError) as error:
-        what = "unknown" if show else "not taken back" if undo else "not revoked"
-        click.echo(f"{what} at {port.url}: {error} (is --admin the sidecar's admin.listen?)", err=True)
+        outcome = "unknown" if show else "not taken back" if undo else "not revoked"
+        click.echo(f"{outcome} at {port.url}: {error} (is --admin the sidecar's admin.listen?)", err=True)
         sys.exit(EXIT_FAILURE)
     if show:
-        _print(describe_found(entries, [found for answer in answers for found in answer["revoked"]]))
+        _print(describe_found(entries, [sources for answer in answers for sources in answer["revoked"]]))
         return
     _report(answers, len(entries), undo=undo)
 
@@ -158,17 +158,17 @@ def _collect(
 ) -> list[Any]:
     """Return the entries that the arguments mean."""
     entries: list[Any] = _read_list(list_file) if list_file is not None else []
-    given = {name: value for name in _NAMED if (value := named[name]) is not None}
+    values = {name: value for name in _NAMED if (value := named[name]) is not None}
     iss = issuer
     if token_file is not None:
         from_token, digest = _read_token(read_bytes_or_exit(token_file).decode("utf-8", "replace").strip())
-        given, iss = {**given, "digest": digest}, issuer or from_token
-    if given and iss is None:
+        values, iss = {**values, "digest": digest}, issuer or from_token
+    if values and iss is None:
         raise click.UsageError("give --issuer, the iss of the tokens")
-    if (issuer or before) and not given:
+    if (issuer or before) and not values:
         raise click.UsageError("say what to revoke: --jti, --sid, --sub, --client, --key, --digest or --token-file")
     times = {} if before is None else {"before": _read_time(before)}
-    return entries + [{"iss": iss, name: value, **times} for name, value in given.items()]
+    return entries + [{"iss": iss, name: value, **times} for name, value in values.items()]
 
 
 def _read_list(file: Path) -> list[Any]:
@@ -176,13 +176,13 @@ def _read_list(file: Path) -> list[Any]:
 
     data = read_bytes_or_exit(file)
     try:
-        read = parse_revocation_list(data, max_entries=1_000_000)
+        parsed = parse_revocation_list(data, max_entries=1_000_000)
     except ValueError as error:
         click.echo(f"{file}: {error}", err=True)
         sys.exit(EXIT_USAGE)
-    for place, why in read.errors:
-        click.echo(f"{file}: entry {place}: {why}", err=True)
-    if read.errors:
+    for index, why in parsed.errors:
+        click.echo(f"{file}: entry {index}: {why}", err=True)
+    if parsed.errors:
         sys.exit(EXIT_USAGE)
     content = json.loads(data)
     listed: list[Any] = content["revoked"] if isinstance(content, dict) else content

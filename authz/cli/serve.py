@@ -245,8 +245,8 @@ def _supervise(start: _Start, guard: StartGuard) -> int:
     from authz.runtime.multiprocess import supervise
 
     def next_signal(seconds: float) -> int | None:
-        found = signal.sigtimedwait(SIGNALS, seconds)
-        return None if found is None or found.si_signo == signal.SIGCHLD else found.si_signo
+        received = signal.sigtimedwait(SIGNALS, seconds)
+        return None if received is None or received.si_signo == signal.SIGCHLD else received.si_signo
 
     guard.release()
     _freeze_heap()

@@ -71,6 +71,11 @@ def parse_tcp_address(text: str) -> TcpAddress:
     return TcpAddress(bare, port)
 
 
+def write_authority(host: str, port: int | str) -> str:
+    """Return `host:port`, with brackets around an IPv6 address (RFC 3986 section 3.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def worker_addresses(listen: str, workers: int) -> tuple[str, ...]:
     """Return the address of each worker: authz-0.sock, authz-1.sock ... or ports N, N+1 ...; for one, *listen* itself.
 

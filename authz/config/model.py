@@ -323,5 +323,6 @@ class Config(Section):
         if not isinstance(rules, list):
             return rules
         return [
-            {"name": f"rule-{place}", **rule} if isinstance(rule, dict) else rule for place, rule in enumerate(rules, 1)
+            {"name": f"rule-{number}", **rule} if isinstance(rule, dict) else rule
+            for number, rule in enumerate(rules, 1)
         ]

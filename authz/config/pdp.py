@@ -103,8 +103,8 @@ class _Templates(Section):
 
     def values(self, key: str) -> Template:
         """Return the template of the values at *key*, or None. Raises ValueError."""
-        given = getattr(self, key)
-        return None if given is None else parse_template(given, _compile)
+        template = getattr(self, key)
+        return None if template is None else parse_template(template, _compile)
 
 
 class PdpSubject(_Templates):

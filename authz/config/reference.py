@@ -55,7 +55,7 @@ class _Section:
     @property
     def title(self) -> str:
         """The path with NAME and [] instead of `*`."""
-        return ".".join(_name(self.path, place) for place in range(len(self.path))).replace(".[]", "[]")
+        return ".".join(_name(self.path, index) for index in range(len(self.path))).replace(".[]", "[]")
 
     @property
     def anchor(self) -> str:
@@ -250,7 +250,7 @@ def _has_sections(node: Schema, schema: Schema) -> bool:
     """Return whether a value is a section, or has sections as its entries."""
     target = _resolve(node, schema)
     entries = (target.get("items"), target.get("additionalProperties"))
-    return "properties" in target or any(isinstance(each, dict) and _has_sections(each, schema) for each in entries)
+    return "properties" in target or any(isinstance(entry, dict) and _has_sections(entry, schema) for entry in entries)
 
 
 def _kind(node: Schema, schema: Schema) -> str:
@@ -306,10 +306,10 @@ def _walk(data: object, path: Path) -> Iterator[tuple[Path, object]]:
         yield from _walk(child, (*path, step))
 
 
-def _name(path: Path, place: int) -> str:
-    if path[place] != "*":
-        return path[place]
-    return "NAME" if path[:place] in _NAMED else "[]"
+def _name(path: Path, index: int) -> str:
+    if path[index] != "*":
+        return path[index]
+    return "NAME" if path[:index] in _NAMED else "[]"
 
 
 def _code(value: object) -> str:

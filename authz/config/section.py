@@ -164,9 +164,11 @@ def settings_of(section: type[Section], above: str = "") -> Iterator[tuple[str, 
     """
     for name, field in section.model_fields.items():
         path = f"{above}{name}"
-        own = [found for found in field.metadata if isinstance(found, Setting)]
-        yield from ((path, found) for found in own)
+        own = [setting for setting in field.metadata if isinstance(setting, Setting)]
+        yield from ((path, setting) for setting in own)
         if (inner := section_in(field.annotation)) is not None:
             below = settings_of(inner, f"{path}.*." if has_entries(field.annotation) else f"{path}.")
-            whole = any(found.access is not None for found in own)
-            yield from ((place, replace(found, access=None) if whole else found) for place, found in below)
+            whole = any(setting.access is not None for setting in own)
+            yield from (
+                (path_below, replace(setting, access=None) if whole else setting) for path_below, setting in below
+            )

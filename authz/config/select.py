@@ -10,10 +10,10 @@ from authz.config.section import Section
 
 def select(section: Section, pattern: str) -> Iterator[tuple[KeyPath, object]]:
     """Yield path and value of each match of *pattern*: keys between dots, `*` for every entry of a map or list."""
-    found: list[tuple[KeyPath, object]] = [((), section)]
+    selected: list[tuple[KeyPath, object]] = [((), section)]
     for step in pattern.split("."):
-        found = [((*path, key), value) for path, parent in found for key, value in _children(parent, step)]
-    yield from found
+        selected = [((*path, key), value) for path, parent in selected for key, value in _children(parent, step)]
+    yield from selected
 
 
 def _children(parent: object, step: str) -> Iterator[tuple[str | int, object]]:

@@ -54,7 +54,7 @@ SignedToken = tuple[RevocableToken, Key | None]
 
 
 def authenticate(
-    found: FoundToken,
+    found_token: FoundToken,
     request: Request,
     snapshot: Snapshot,
     trail: AuditTrail,
@@ -62,18 +62,18 @@ def authenticate(
     facts: Facts,
     observe: StepObserver,
 ) -> tuple[Issuer, Claims, UnusedProof | None, SignedToken]:
-    """Verify the token that was *found*; return its issuer, claims, the proof sent with it, and itself with its key.
+    """Verify *found_token*; return its issuer, claims, the proof sent with it, and the token itself with its key.
 
     Raises Rejected.
     """
-    text = found.text
+    text = found_token.text
     issuer = _find_issuer_of_opaque(text, snapshot)
     if issuer is not None:
         response = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
         claims = check_introspection_response(response, issuer.rules, now)  # 10
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
-        proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+        proof = check_binding(found_token, claims, request, issuer, now, trail)  # 11
         unused = None if proof is None else check_proof(proof, issuer, trail, facts)
         if snapshot.revocations:
             check_revoked(snapshot.revocations, claims, issuer, text, None, now)
@@ -97,7 +97,7 @@ def authenticate(
     claims = check(signed, issuer.rules, now)  # 10
     trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
-    proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+    proof = check_binding(found_token, claims, request, issuer, now, trail)  # 11
     unused = None if proof is None else check_proof(proof, issuer, trail, facts)
     if snapshot.revocations:
         check_revoked(snapshot.revocations, claims, issuer, token, signed.key, now)

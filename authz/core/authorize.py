@@ -90,20 +90,22 @@ def authorize(
         if rule.allow is policy.AccessMode.DENY:
             raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
         trail.schemes = snapshot.token.schemes
-        found = _find_token(request, snapshot, trail, facts)  # 3
-        if found is None and rule.allow is policy.AccessMode.OPTIONAL:
+        found_token = _find_token(request, snapshot, trail, facts)  # 3
+        if found_token is None and rule.allow is policy.AccessMode.OPTIONAL:
             return _allow(Reason.ANONYMOUS, request, snapshot, trail)
-        if found is None:
+        if found_token is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
-        trail.schemes = (SCHEME,) if uses_dpop(found) else BEARER
-        observe(3, found)
-        issuer, claims, proof, signed = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        trail.schemes = (SCHEME,) if uses_dpop(found_token) else BEARER
+        observe(3, found_token)
+        issuer, claims, proof, signed = authenticate(  # 4 to 11
+            found_token, request, snapshot, trail, now, facts, observe
+        )
         if snapshot.clients is not None:
-            trail.valid_token = ValidToken(found.text, claims.members)
+            trail.valid_token = ValidToken(found_token.text, claims.members)
         is_new = trail.alg is not None and not trail.signature_cached
-        caller = Caller(request, target, rule, issuer, claims, found.text, is_new)
+        caller = Caller(request, target, rule, issuer, claims, found_token.text, is_new)
         require(rule.requirements, claims, issuer, request, params, now)  # 12
-        require_same_origin(request, found.source)
+        require_same_origin(request, found_token.source)
     except Rejected as rejected:
         return _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
     return _conclude(caller, params, (proof, signed, None), (snapshot, now), trail, facts, observe)
@@ -272,10 +274,10 @@ def _add_token(
 
 def _find_token(request: Request, snapshot: Snapshot, trail: AuditTrail, facts: Facts) -> FoundToken | None:
     """Return the token of the request, unless its network is throttled. Raises Rejected."""
-    found = find_token(request, snapshot.token.sources)
-    if found is not None and snapshot.clients is not None:
-        check_throttle(found, request, snapshot.clients, snapshot.token.max_bytes, trail, facts)
-    return found
+    found_token = find_token(request, snapshot.token.sources)
+    if found_token is not None and snapshot.clients is not None:
+        check_throttle(found_token, request, snapshot.clients, snapshot.token.max_bytes, trail, facts)
+    return found_token
 
 
 def _allow(

@@ -36,7 +36,7 @@ _NOT_CHECKED: Final = frozenset({"jwk", "jwe", "kid", "jku", "osc"})
 
 
 def check_binding(
-    found: FoundToken, claims: Claims, request: Request, issuer: Issuer, now: float, trail: AuditTrail
+    found_token: FoundToken, claims: Claims, request: Request, issuer: Issuer, now: float, trail: AuditTrail
 ) -> Proof | None:
     """Reject a bound token that is not used by its sender, and a token that must be bound and is not.
 
@@ -44,9 +44,9 @@ def check_binding(
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
     """
-    if issuer.possession is Possession.OFF and "cnf" not in claims.members and not uses_dpop(found):
+    if issuer.possession is Possession.OFF and "cnf" not in claims.members and not uses_dpop(found_token):
         return None  # most tokens are neither bound nor required to be
-    proof = _read_proof(found, request, issuer, now, trail)
+    proof = _read_proof(found_token, request, issuer, now, trail)
     confirmation = _read_confirmation(claims)
     if confirmation is not None and _BY_CERTIFICATE in confirmation:
         _check_certificate(confirmation[_BY_CERTIFICATE], request.certificate)
@@ -60,10 +60,12 @@ def check_binding(
     return proof
 
 
-def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float, trail: AuditTrail) -> Proof | None:
+def _read_proof(
+    found_token: FoundToken, request: Request, issuer: Issuer, now: float, trail: AuditTrail
+) -> Proof | None:
     """Return the proof that came with the token, None for a token that was sent without one."""
     text = request.headers.get("dpop")
-    if not uses_dpop(found):
+    if not uses_dpop(found_token):
         if text is not None and issuer.possession is not Possession.OFF:
             trail.schemes = (SCHEME,)
             raise Rejected(Reason.PROOF_INVALID, "proof: the token beside it is sent as a bearer token")
@@ -71,16 +73,18 @@ def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float,
     if issuer.possession is Possession.OFF:
         raise Rejected(Reason.TOKEN_BOUND, "tokens of this issuer are not accepted under the scheme DPoP")
     urls = issuer.proofs.urls(request.host, request.path)
-    return _read_proof_cached(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
+    return _read_proof_cached(
+        text, token=found_token.text, method=request.method, urls=urls, rules=issuer.proofs, now=now
+    )
 
 
 # Cached, because a request that lacks facts is decided more than once.
 _read_proof_cached: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(read_proof)
 
 
-def uses_dpop(found: FoundToken) -> bool:
+def uses_dpop(found_token: FoundToken) -> bool:
     """Return whether a token was sent under the scheme DPoP."""
-    return isinstance(found.source, HeaderSource) and found.source.scheme == SCHEME
+    return isinstance(found_token.source, HeaderSource) and found_token.source.scheme == SCHEME
 
 
 def _read_confirmation(claims: Claims) -> dict[str, object] | None:

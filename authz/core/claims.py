@@ -41,28 +41,26 @@ class ClaimPath:
 
         Raises ValueError.
         """
-        names, at = [], 0
-        while at < len(text):
-            match = _PATH_SEGMENT.match(text, at)
+        names, position = [], 0
+        while position < len(text):
+            match = _PATH_SEGMENT.match(text, position)
             bare = match["bare"] if match else None
-            if match is None or bool(match["dot"]) != (at > 0 and bare is not None) or "://" in (bare or ""):
-                raise ValueError(f'claim path cannot be read at "{text[at:]}"; write a name with dots as ["a.b"]')
+            if match is None or bool(match["dot"]) != (position > 0 and bare is not None) or "://" in (bare or ""):
+                raise ValueError(f'claim path cannot be read at "{text[position:]}"; write a name with dots as ["a.b"]')
             names.append(json.loads(match["quoted"]) if bare is None else bare)
-            at = match.end()
+            position = match.end()
         if not names or "" in names:
             raise ValueError("claim path is empty")
         return cls(tuple(names))
 
     def __str__(self) -> str:
         """Return the text that `parse` reads as this path."""
-        written = ""
+        text = ""
         for name in self.names:
             match = _PATH_SEGMENT.fullmatch(name)
             bare = match is not None and match["bare"] == name and "://" not in name
-            written += (
-                f"{'.' if written and bare else ''}{name if bare else f'[{json.dumps(name, ensure_ascii=False)}]'}"
-            )
-        return written
+            text += f"{'.' if text and bare else ''}{name if bare else f'[{json.dumps(name, ensure_ascii=False)}]'}"
+        return text
 
     def find(self, members: Mapping[str, object]) -> object:
         """Return the value at this path, or None if it is absent or JSON null."""
@@ -267,8 +265,8 @@ def _check_parsed(parsed: ParsedClaims, now: float) -> Claims:
     _check_time(parsed.times, rules.leeway, now)
     if not rules.any_audience and rules.audiences.isdisjoint(claims.audience):
         absent = claims.members.get(rules.audience_claim) is None
-        what = "is absent: it must name one of" if absent else "has none of"
-        detail = f"{rules.audience_claim} {what} the issuer's audiences"
+        problem = "is absent: it must name one of" if absent else "has none of"
+        detail = f"{rules.audience_claim} {problem} the issuer's audiences"
         raise Rejected(Reason.AUDIENCE_MISMATCH, detail, audiences=rules.audiences)
     return claims
 
@@ -373,10 +371,10 @@ def _read_audience(members: Mapping[str, object], claim: str) -> frozenset[str]:
     audience: tuple[str, ...] = ()
     for name in ("aud",) if claim == "aud" else ("aud", claim):
         absent = name not in members or (name != claim and members[name] is None)
-        found = () if absent else _strings(members[name])
-        if found is None:
+        values = () if absent else _strings(members[name])
+        if values is None:
             raise _malformed(f"{name} is not a string or a list of strings")
-        audience = found
+        audience = values
     return frozenset(audience)
 
 

@@ -50,9 +50,9 @@ def _find_client(request: Request, proxies: tuple[IPv4Network | IPv6Network, ...
     if sender is None or not _is_one_of(sender, proxies):
         return request.source_address
     for text in reversed(request.headers.get(FORWARDED_FOR, "").rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
-        named = text.strip(" \t")
-        match = _WITH_PORT.fullmatch(named)
-        sender = _parse(match[1] or match[2] if match else named)
+        address = text.strip(" \t")
+        match = _WITH_PORT.fullmatch(address)
+        sender = _parse(match[1] or match[2] if match else address)
         if sender is None:
             return None
         if not _is_one_of(sender, proxies):

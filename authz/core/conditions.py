@@ -237,12 +237,12 @@ _ERRORS: Final = {
 def _describe_error(error: str, text: str) -> str:
     """Describe an *error* from evaluating the expression *text*, without any input from the client."""
     if match := _MISSING_KEY.fullmatch(error):
-        written = re.search(rf"\b{re.escape(match['key'])}\b", text) if match["key"] else None
-        return f"no such key: {match['key']}" if written else "no such key"
+        mention = re.search(rf"\b{re.escape(match['key'])}\b", text) if match["key"] else None
+        return f"no such key: {match['key']}" if mention else "no such key"
     if match := _NO_FUNCTION.fullmatch(error):
         return f"no function for these types: {match['call']}"
-    known = (words for part, words in _ERRORS.items() if part in error)
-    return next(known, "the expression has no result for this request")
+    explanations = (words for part, words in _ERRORS.items() if part in error)
+    return next(explanations, "the expression has no result for this request")
 
 
 _PARAM: Final = re.compile(
@@ -272,9 +272,9 @@ def find_risk(text: str) -> Iterator[str]:
     yield from (match["member"] for match in _RISK.finditer(text) if match["member"])
 
 
-def _place(text: str, at: int) -> str:
-    line = text.count("\n", 0, at) + 1
-    column = at - text.rfind("\n", 0, at)
+def _place(text: str, offset: int) -> str:
+    line = text.count("\n", 0, offset) + 1
+    column = offset - text.rfind("\n", 0, offset)
     return f"{f'line {line}, ' if line > 1 else ''}column {column}"
 
 

@@ -129,8 +129,8 @@ def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _N
     if not needs or isinstance(decision, Allow):
         return decision
     late = ", ".join(_describe_need(need) for need in needs if need not in unanswered)
-    said = [f"{_describe_need(need)}: {unanswered[need].why}" for need in needs if need in unanswered]
-    detail = "; ".join([decision.detail, *([f"not answered in time: {late}"] if late else []), *said])
+    reasons = [f"{_describe_need(need)}: {unanswered[need].why}" for need in needs if need in unanswered]
+    detail = "; ".join([decision.detail, *([f"not answered in time: {late}"] if late else []), *reasons])
     return replace(decision, reason=needs[0].unanswered, detail=detail, retryable=True)
 
 

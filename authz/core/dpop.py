@@ -69,8 +69,8 @@ class Nonces:
 
     def expiry(self, nonce: str, now: float) -> float | None:
         """Return until when *nonce* is accepted, in seconds since the epoch; None if it is not accepted at *now*."""
-        at = int(now // self.step)
-        for step in (at, at - 1, at + 1):
+        bucket = int(now // self.step)
+        for step in (bucket, bucket - 1, bucket + 1):
             if hmac.compare_digest(self._nonce(step).encode(), nonce.encode("utf-8", "replace")):
                 return (step + 2) * self.step
         return None

@@ -22,10 +22,12 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 _KEPT_IN_PATH: Final = "/!$&'()*+,;=:@%"  # beside the unreserved characters (RFC 3986 section 3.3)
 
 
-def is_same_url(signed: str, asked: str) -> bool:
+def is_same_url(signed: str, requested: str) -> bool:
     """Return whether two http or https URLs name the same resource, apart from query and fragment."""
     normal = normalize_htu(signed)
-    return normal is not None and (signed == asked or normal == normalize_htu(asked))  # most clients write it as we do
+    if normal is None:
+        return False
+    return signed == requested or normal == normalize_htu(requested)  # most clients write it as we do
 
 
 def normalize_htu(url: str) -> str | None:
@@ -67,16 +69,16 @@ def _normalize_host(host: str) -> str:
 
 def _normalize_path(path: str) -> str:
     """Raises UnicodeError."""
-    kept: list[str] = []
+    normal: list[str] = []
     segments = quote(_ESCAPE.sub(_normalize_escape, path), safe=_KEPT_IN_PATH).split("/")
     for segment in segments:
         if segment == "..":
-            del kept[-1:]
+            del normal[-1:]
         elif segment != ".":
-            kept.append(segment)
+            normal.append(segment)
     if segments[-1] in (".", ".."):
-        kept.append("")
-    return re.sub("//+", "/", "/" + "/".join(kept))
+        normal.append("")
+    return re.sub("//+", "/", "/" + "/".join(normal))
 
 
 def _normalize_escape(escape: re.Match[str]) -> str:

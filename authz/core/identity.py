@@ -180,8 +180,8 @@ class Identity:
         if name is None:
             return headers
         value = f"Bearer {token}" if name == "authorization" else token
-        at = headers.remove.index(name)  # no other rule writes this header, so it is to be removed
-        return HeaderChanges((*headers.set, (name, value)), headers.remove[:at] + headers.remove[at + 1 :])
+        index = headers.remove.index(name)  # no other rule writes this header, so it is to be removed
+        return HeaderChanges((*headers.set, (name, value)), headers.remove[:index] + headers.remove[index + 1 :])
 
     def _write_metadata(self, claims: Claims) -> Mapping[str, object]:
         return {

@@ -115,9 +115,9 @@ def _normalize_octets(text: str, name: str, fix_length: _LengthRule, noted: dict
         octets, notes = decode_base64(text)
     except ValueError:
         return text
-    fixed, note = fix_length(octets)
-    for found in (*notes, *([note] if note else ())):
-        noted.setdefault(found, []).append(name)
+    fixed, length_note = fix_length(octets)
+    for note in (*notes, *([length_note] if length_note else ())):
+        noted.setdefault(note, []).append(name)
     return base64url.encode(fixed).decode()
 
 
@@ -164,18 +164,18 @@ def _normalize_use(members: dict[str, object]) -> list[str]:
 
 def _normalize_key_ops(members: dict[str, object]) -> list[str]:
     """Accept `key_ops` in another letter case or as a string, and `sign` instead of `verify`."""
-    given, notes = members.get("key_ops"), []
-    if isinstance(given, str):
+    key_ops, notes = members.get("key_ops"), []
+    if isinstance(key_ops, str):
         notes.append(KEY_OPS_AS_TEXT)
-        given = [given]
-    if not isinstance(given, list):
+        key_ops = [key_ops]
+    if not isinstance(key_ops, list):
         return []
-    operations = [operation.lower() for operation in given if isinstance(operation, str)]
+    operations = [operation.lower() for operation in key_ops if isinstance(operation, str)]
     if not {"verify", "sign"}.intersection(operations):
         return []
     if "verify" not in operations:
         notes.append(KEY_OPS_SIGN)
-    elif "verify" not in given:
+    elif "verify" not in key_ops:
         notes.append(KEY_OPS_CASE)
     if notes:
         members["key_ops"] = ["verify"]

@@ -112,8 +112,8 @@ def _merge(first: Key | None, key: Key) -> Key:
 
 
 def _drop_copies_without_alg(usable: _Usable) -> Iterable[Key]:
-    named = {(kid, thumbprint) for kid, thumbprint, alg in usable if alg is not None}
-    return (key for key in usable.values() if key.alg is not None or (key.kid, key.thumbprint) not in named)
+    with_alg = {(kid, thumbprint) for kid, thumbprint, alg in usable if alg is not None}
+    return (key for key in usable.values() if key.alg is not None or (key.kid, key.thumbprint) not in with_alg)
 
 
 def _reject(key: Key, why: str) -> RejectedKey:
@@ -126,8 +126,8 @@ def _leaked(members: dict[str, object]) -> str | None:
 
 
 def _read_kid(members: Mapping[str, object]) -> str | None:
-    given = members.get("kid")
-    kid = str(given) if type(given) is int else _read_text(members, "kid")  # for the operator only: the key is rejected
+    value = members.get("kid")
+    kid = str(value) if type(value) is int else _read_text(members, "kid")  # for the operator only: the key is rejected
     if kid is not None and len(kid) > MAX_KID_CHARS:
         raise ValueError(f"a key id of {len(kid)} characters, at most {MAX_KID_CHARS}")
     return kid

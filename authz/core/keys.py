@@ -220,15 +220,15 @@ class KeySet:
 
         Raises Rejected: KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS.
         """
-        named = self._limited if token.kid is None else self._by_kid.get(token.kid, ())
-        fitting = [key for key in named if key.supports(token.alg, algorithms, configured=configured)]
+        candidates = self._limited if token.kid is None else self._by_kid.get(token.kid, ())
+        fitting = [key for key in candidates if key.supports(token.alg, algorithms, configured=configured)]
         if token.kid is not None:
             if len(fitting) == 1:
                 return Candidates((fitting[0],))
-            if not named and token.kid not in self._rejected_kids:
+            if not candidates and token.kid not in self._rejected_kids:
                 return self._select_unnamed(token, algorithms, configured=configured)
         if not fitting:
-            raise self._unusable(token, named, algorithms, configured=configured)
+            raise self._unusable(token, candidates, algorithms, configured=configured)
         return self._narrow(fitting, token, algorithms, configured=configured)
 
     def _select_unnamed(self, token: UnverifiedToken, algorithms: frozenset[str], *, configured: bool) -> Candidates:

@@ -85,8 +85,8 @@ def _check_times(members: Mapping[str, object], issuer: Issuer, now: float) -> f
 
 def _check_audience(members: Mapping[str, object], rules: LogoutRules) -> None:
     audience = members.get("aud")
-    named = audience if isinstance(audience, list) else [audience]
-    if not any(isinstance(name, str) and name in rules.clients for name in named):
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not any(isinstance(name, str) and name in rules.clients for name in audiences):
         raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of logout.clients", audiences=rules.clients)
 
 

@@ -10,15 +10,15 @@ from authz.core.claims import ClaimPath, Claims
 
 def explain_claim(claims: Claims, name: str, path: ClaimPath, values: Iterable[object], *, every: bool) -> str:
     """Explain why the claim *name*, by default at *path*, has none of *values*, or not *every* one."""
-    found = claims.find(name, path)
-    place = _place(claims, name)
-    if found is None:
-        return f"{place} is absent{_why_absent(claims, claims.locate(name, path).names[0])}"
-    asked = {type_name(value) for value in values}
-    if asked.isdisjoint(map(type_name, found if isinstance(found, list) else [found])):
-        return f"{place} is {describe(found)}, and the rule requires a {' or '.join(sorted(asked))}"
+    claim = claims.find(name, path)
+    label = _label(claims, name)
+    if claim is None:
+        return f"{label} is absent{_why_absent(claims, claims.locate(name, path).names[0])}"
+    wanted_types = {type_name(value) for value in values}
+    if wanted_types.isdisjoint(map(type_name, claim if isinstance(claim, list) else [claim])):
+        return f"{label} is {describe(claim)}, and the rule requires a {' or '.join(sorted(wanted_types))}"
     lacks = "does not have every required value" if every else "does not contain any required value"
-    return f"{place} is {describe(found)}, and {lacks}"
+    return f"{label} is {describe(claim)}, and {lacks}"
 
 
 def explain_scopes(claims: Claims) -> str:
@@ -64,10 +64,10 @@ def type_name(value: object) -> str:
     return "list" if isinstance(value, list) else "object"
 
 
-def _place(claims: Claims, name: str) -> str:
+def _label(claims: Claims, name: str) -> str:
     """Return the claim's name in the rule, with the issuer's own path in parentheses if there is one."""
-    place = f"claims{name}" if name.startswith("[") else f"claims.{name}"
-    return f"{place} ({claims.aliases[name]})" if name in claims.aliases else place
+    label = f"claims{name}" if name.startswith("[") else f"claims.{name}"
+    return f"{label} ({claims.aliases[name]})" if name in claims.aliases else label
 
 
 def _why_absent(claims: Claims, name: str) -> str:

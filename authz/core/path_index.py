@@ -53,23 +53,23 @@ class PathIndex(Generic[Bucket]):
 
         A path is the template that matches only itself. No parameter matches an empty segment.
         """
-        found: list[Bucket] = []
+        buckets: list[Bucket] = []
         level = [self._root]
         for segment in segments:
             following: list[_Node[Bucket]] = []
             for node in level:
                 if node.prefix is not None:
-                    found.append(node.prefix)
+                    buckets.append(node.prefix)
                 if (literal := node.literals.get(segment)) is not None:
                     following.append(literal)
                 if node.parameter is not None and segment != "":
                     following.append(node.parameter)
             if not following:
-                return found
+                return buckets
             level = following
         for node in level:
             if node.prefix is not None:
-                found.append(node.prefix)
+                buckets.append(node.prefix)
             if node.exact is not None and not prefix:
-                found.append(node.exact)
-        return found
+                buckets.append(node.exact)
+        return buckets

@@ -229,15 +229,15 @@ class _Tree:
 
     def find(self, segments: tuple[str, ...]) -> list[_IndexedRule]:
         """Return all rules whose path matches, in the order of the configuration."""
-        found: list[_IndexedRule] = []
+        matching: list[_IndexedRule] = []
         for rules in self._exact.covering(segments):
-            found += rules
+            matching += rules
         for fold, index in self._folded.items():
             for rules in index.covering(map(fold, segments)):
-                found += rules
-        if len(found) > 1:
-            found.sort(key=_position)
-        return found
+                matching += rules
+        if len(matching) > 1:
+            matching.sort(key=_position)
+        return matching
 
 
 def _position(entry: _IndexedRule) -> int:

@@ -46,8 +46,8 @@ class ClaimRequirement:
 
     def is_met(self, claims: Claims) -> bool:
         """Compare values and types: `1`, `"1"` and `true` differ. In a list claim, any element may match."""
-        found = claims.find(self.name, self.path)
-        held = [json_typed(item) for item in (found if isinstance(found, list) else [found])]
+        claim = claims.find(self.name, self.path)
+        held = [json_typed(item) for item in (claim if isinstance(claim, list) else [claim])]
         wanted = [json_typed(value) for value in self.values]
         return bool(wanted) and (all if self.every else any)(value in held for value in wanted)
 
@@ -166,17 +166,21 @@ def require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: fl
         )
 
 
-def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
+def _explain_age(auth_time: object, max_age: float, leeway: float, now: float) -> str:
     """Explain why `auth_time` does not satisfy *max_age*; return an empty text if it does.
 
     Raises Rejected(CLAIMS_MALFORMED) for milliseconds: a new login would not help.
     """
-    if isinstance(at, bool) or not isinstance(at, int | float):
-        return f"auth_time is {describe(at)}"
-    check_unit("auth_time", at)
-    if at > now + leeway:
-        return f"auth_time is {at - now:.0f} s ahead"
-    return "" if at >= now - leeway - max_age else f"auth_time is {now - at:.0f} s ago, at most {max_age:.0f} s"
+    if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
+        return f"auth_time is {describe(auth_time)}"
+    check_unit("auth_time", auth_time)
+    if auth_time > now + leeway:
+        return f"auth_time is {auth_time - now:.0f} s ahead"
+    return (
+        ""
+        if auth_time >= now - leeway - max_age
+        else f"auth_time is {now - auth_time:.0f} s ago, at most {max_age:.0f} s"
+    )
 
 
 def check_condition(holds: Callable[[], bool]) -> None:

@@ -106,14 +106,14 @@ class RevocationTable:
     def add(self, entry: RevocationEntry) -> AddResult:
         """Add *entry*, or extend the one that is there."""
         entries, key = self._by[entry.by], _hash(entry.issuer, entry.value)
-        known = entries.get(key)
-        if known is None and self._count >= self.max_entries:
+        packed_before = entries.get(key)
+        if packed_before is None and self._count >= self.max_entries:
             return AddResult.FULL
-        packed = _pack(known, entry)
-        if packed == known:
+        packed = _pack(packed_before, entry)
+        if packed == packed_before:
             return AddResult.KNOWN
         entries[key] = packed
-        self._count += known is None
+        self._count += packed_before is None
         if len(entries) == 1:
             self._update_used()
         return AddResult.NEW

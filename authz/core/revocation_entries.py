@@ -41,11 +41,11 @@ def parse_revocation_list(document: bytes, *, max_entries: int) -> RevocationLis
     if len(listed) > max_entries:
         raise ValueError(f"has {len(listed)} entries, at most {max_entries}")
     entries, errors = [], []
-    for place, members in enumerate(listed, 1):
+    for index, members in enumerate(listed, 1):
         try:
             entries.append(parse_entry(members))
         except ValueError as error:
-            errors.append((place, str(error)))
+            errors.append((index, str(error)))
     if errors and not entries:
         raise ValueError(f"entry {errors[0][0]}: {errors[0][1]}")
     return RevocationList(tuple(entries), tuple(errors))
@@ -57,10 +57,10 @@ def parse_entry(members: object) -> RevocationEntry:
         raise ValueError("is not an object")  # noqa: TRY004 - as above
     if unknown := sorted(members.keys() - _MEMBERS):
         raise ValueError(f"{_show(unknown[0])} is not a member of an entry")
-    named = [by for by in RevokedBy if by.value in members]
-    if len(named) != 1:
-        raise ValueError(f"must have one of {', '.join(RevokedBy)}" + (", and has several" if named else ""))
-    by = named[0]
+    names = [by for by in RevokedBy if by.value in members]
+    if len(names) != 1:
+        raise ValueError(f"must have one of {', '.join(RevokedBy)}" + (", and has several" if names else ""))
+    by = names[0]
     issuer, value = _read_text(members, "iss"), _read_text(members, by.value)
     if by is RevokedBy.DIGEST and not _DIGEST.fullmatch(value):
         raise ValueError("digest is not SHA-256 in lower-case hexadecimal")

@@ -180,8 +180,8 @@ def _explain_assessment(wanted: RiskRequirement, assessment: Assessment) -> Iter
     """Yield why the risk is not what the rule requires. An answer without what the rule reads does not meet it."""
     score = assessment.score
     if wanted.max_score is not None and (score is None or score > wanted.max_score):
-        given = "no score" if score is None else f"score {score:g}"
-        yield f"the risk engine gives {given}, at most {wanted.max_score:g}"
+        score_text = "no score" if score is None else f"score {score:g}"
+        yield f"the risk engine gives {score_text}, at most {wanted.max_score:g}"
     if wanted.levels and assessment.level not in wanted.levels:
         yield f"the risk engine gives {assessment.level or 'no level'}, and not {' or '.join(wanted.levels)}"
 
@@ -198,15 +198,15 @@ def _find_history(subject: str, trail: AuditTrail, facts: Facts) -> ClientHistor
 
 def _explain_history(wanted: RiskRequirement, history: ClientHistory) -> Iterator[str]:
     """Yield why the risk is not what the rule requires."""
-    for what, name, most in (
+    for counted, period, limit in (
         ("network", "1 m", wanted.max_failures_1m),
         ("network", "1 h", wanted.max_failures_1h),
         ("subject", "1 m", wanted.max_subject_failures_1m),
         ("subject", "1 h", wanted.max_subject_failures_1h),
     ):
-        prefix = "subject_" if what == "subject" else ""
-        found: int = getattr(history, f"{prefix}failures_{name.replace(' ', '')}")
-        if most is not None and found > most:
-            yield f"{found} failures of the {what} in {name}, at most {most}"
+        prefix = "subject_" if counted == "subject" else ""
+        count: int = getattr(history, f"{prefix}failures_{period.replace(' ', '')}")
+        if limit is not None and count > limit:
+            yield f"{count} failures of the {counted} in {period}, at most {limit}"
     if wanted.known_network and history.new_network:
         yield "the network is new for the subject"

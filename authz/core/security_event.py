@@ -86,8 +86,8 @@ def read_security_event(
     check_algorithm(token, issuer.algorithms)
     members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
     audience = members.get("aud")
-    named = audience if isinstance(audience, list) else [audience]
-    if not any(isinstance(name, str) and name in issuer.rules.audiences for name in named):
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not any(isinstance(name, str) and name in issuer.rules.audiences for name in audiences):
         raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of audiences", audiences=issuer.rules.audiences)
     issued, jti, events = members.get("iat"), members.get("jti"), members.get("events")
     if not is_numeric_date(issued):
@@ -112,7 +112,9 @@ def _read_event(
     ends = name in _REVOKING_EVENTS or (name == _CREDENTIAL_CHANGE and event.get("change_type") != _NEW_CREDENTIAL)
     if not ends:
         return []
-    happened = next((at for at in (event.get("event_timestamp"), members.get("toe")) if is_numeric_date(at)), issued)
+    happened = next(
+        (time for time in (event.get("event_timestamp"), members.get("toe")) if is_numeric_date(time)), issued
+    )
     subject = members.get("sub_id", event.get("subject"))  # in the event until SSF 1.0
     entries = list(_read_subject(subject, transmitter, min(happened, issued)))
     if not entries:
@@ -157,9 +159,9 @@ def _read_complex_subject(
 ) -> Iterator[RevocationEntry]:
     session = subject.get("session")
     sid = session.get("id") if isinstance(session, dict) else None
-    named = list(_make_entries(transmitter, RevokedBy.SESSION, sid, None))
-    yield from named
-    if not named or transmitter.scope is LogoutScope.SUBJECT:
+    entries = list(_make_entries(transmitter, RevokedBy.SESSION, sid, None))
+    yield from entries
+    if not entries or transmitter.scope is LogoutScope.SUBJECT:
         yield from _read_subject(subject.get("user"), transmitter, before, depth + 1)
 
 

@@ -16,8 +16,8 @@ _ID: Final = re.compile(r"(spiffe://[a-z0-9._-]{1,255})(?:/(?!\.{1,2}(?:/|\Z))[A
 
 def trust_domain(subject: object) -> str | None:
     """Return `spiffe://DOMAIN` of a SPIFFE ID; None if *subject* is something else."""
-    found = _ID.fullmatch(subject) if isinstance(subject, str) and len(subject) <= _MAX_ID else None
-    return found[1] if found else None
+    match = _ID.fullmatch(subject) if isinstance(subject, str) and len(subject) <= _MAX_ID else None
+    return match[1] if match else None
 
 
 def claimed_issuer(members: Mapping[str, object]) -> object:

@@ -94,8 +94,8 @@ class StatusList:
         """Return the status at *index* (section 4.1). Raises IndexError."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        octet, place = divmod(index * self.bits, 8)
-        return self.statuses[octet] >> place & (1 << self.bits) - 1
+        octet, bit = divmod(index * self.bits, 8)
+        return self.statuses[octet] >> bit & (1 << self.bits) - 1
 
     def verify(self, issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
         """Return the key that signed this list, whose *token* is passed again, among *keys* of the issuer *issuer*.

@@ -39,15 +39,15 @@ def access_rank(rule: Rule | None) -> int:
 def compare_rules(old: Rule | None, new: Rule | None) -> Strictness:
     """Compare the callers that two rules allow, without their matches; None is the absence of a rule, which denies."""
     before, after = access_rank(old), access_rank(new)
-    found = [compare_upper_bounds(before, after)]
+    differences = [compare_upper_bounds(before, after)]
     if old is not None and new is not None and before and after and PUBLIC_RANK not in {before, after}:
-        found += _compare_requirements(old.requirements, new.requirements)
-    return combine(found)
+        differences += _compare_requirements(old.requirements, new.requirements)
+    return combine(differences)
 
 
-def combine(found: Iterable[Strictness]) -> Strictness:
+def combine(parts: Iterable[Strictness]) -> Strictness:
     """Combine the comparisons of parts that must all hold."""
-    differences = set(found) - {Strictness.SAME}
+    differences = set(parts) - {Strictness.SAME}
     if Strictness.UNKNOWN in differences:
         return Strictness.UNKNOWN
     if len(differences) > 1:

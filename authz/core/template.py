@@ -155,29 +155,29 @@ def parse_text(text: str, compile_expression: Compile) -> Text | Reference:
     if len(text) > MAX_TEMPLATE_CHARS:
         raise TemplateError(f"is longer than {MAX_TEMPLATE_CHARS} characters")
     parts: list[str | Reference] = []
-    at = 0
-    while (mark := _PART.search(text, at)) is not None:
-        parts.append(text[at : mark.start()])
+    position = 0
+    while (mark := _PART.search(text, position)) is not None:
+        parts.append(text[position : mark.start()])
         if mark[0] == "$${":
             parts.append("${")
-            at = mark.end()
+            position = mark.end()
             continue
         end = _find_end(text, mark.end())
         parts.append(_parse_reference(text[mark.end() : end].strip(), compile_expression))
-        at = end + 1
-    parts.append(text[at:])
+        position = end + 1
+    parts.append(text[position:])
     kept = tuple(part for part in parts if part != "")
     if len(kept) == 1 and isinstance(kept[0], Reference):
         return kept[0]
     return Text(kept)
 
 
-def _find_end(text: str, at: int) -> int:
+def _find_end(text: str, start: int) -> int:
     depth = 1
-    for found in _IN_REFERENCE.finditer(text, at):
-        depth += {"{": 1, "}": -1}.get(found[0], 0)
+    for match in _IN_REFERENCE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
-            return found.start()
+            return match.start()
     raise TemplateError('has a "${" without its "}"; write "$${" for the two characters')
 
 

@@ -79,14 +79,14 @@ class Throttled:
 
 
 def check_throttle(
-    found: FoundToken, request: Request, rules: ClientRules, max_bytes: int, trail: AuditTrail, facts: Facts
+    found_token: FoundToken, request: Request, rules: ClientRules, max_bytes: int, trail: AuditTrail, facts: Facts
 ) -> None:
     """Deny the request if its network is throttled, and its token was not accepted. Raises Rejected(THROTTLED)."""
     network = trail.network = network_of(request, rules.networks)
     if network is None or rules.throttle is None:
         return
     throttled = facts.get(Need(THROTTLE, "clients", network))
-    if not isinstance(throttled, Throttled) or _was_accepted(found.text, network, max_bytes, facts):
+    if not isinstance(throttled, Throttled) or _was_accepted(found_token.text, network, max_bytes, facts):
         return
     trail.throttled = True
     if not rules.throttle.shadow:
@@ -109,10 +109,10 @@ def digest_subject(members: Mapping[str, object], network: str) -> str | None:
 
     It includes the session and the key of the token, if there are any, because other clients cannot guess them.
     """
-    named = [members.get(name) for name in ("sub", "client_id", "azp")]
-    if not any(named):
+    identifiers = [members.get(name) for name in ("sub", "client_id", "azp")]
+    if not any(identifiers):
         return None
-    identity = [network, members.get("iss"), *named, members.get("sid"), members.get("cnf")]
+    identity = [network, members.get("iss"), *identifiers, members.get("sid"), members.get("cnf")]
     return _digest(json.dumps(identity, sort_keys=True).encode())
 
 

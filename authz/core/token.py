@@ -226,10 +226,10 @@ def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | No
 
     Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (no token after the scheme, or too many places to search).
     """
-    found = [FoundToken(text, source) for source in sources for text in _tokens(request, source)]
-    if len(found) > 1:
-        raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(found)} tokens in one request")
-    return found[0] if found else None
+    tokens = [FoundToken(text, source) for source in sources for text in _tokens(request, source)]
+    if len(tokens) > 1:
+        raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(tokens)} tokens in one request")
+    return tokens[0] if tokens else None
 
 
 def place_token(text: str, source: Source, request: Request) -> Request:
@@ -311,8 +311,8 @@ def find_cookies(request: Request, name: str) -> list[str]:
     """
     header = request.headers.get("cookie", "")
     # Splitting at commas would be slow: other cookies may contain any number of them.
-    found = re.finditer(rf"(?:^|[;,])[ \t]*{re.escape(name)}=([^;,]*)", header)
-    values = [match[1] for match in islice(found, MAX_COOKIES)]
+    matches = re.finditer(rf"(?:^|[;,])[ \t]*{re.escape(name)}=([^;,]*)", header)
+    values = [match[1] for match in islice(matches, MAX_COOKIES)]
     if header.count(";") >= MAX_COOKIES or len(values) == MAX_COOKIES:
         raise _malformed(f"more than {MAX_COOKIES} cookies")
     return [value.rstrip(" \t").removeprefix('"').removesuffix('"') for value in values]

@@ -53,11 +53,11 @@ def send(
         else http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=tls)
     )
     try:
-        named = {name.lower() for name, _ in headers}
-        connection.putrequest(method, target, skip_host="host" in named, skip_accept_encoding=True)
+        names = {name.lower() for name, _ in headers}
+        connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
         for name, value in headers:
             connection.putheader(name, value)
-        if body and "content-length" not in named:
+        if body and "content-length" not in names:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         response = connection.getresponse()

@@ -155,8 +155,8 @@ def _read(answer: Answer) -> tuple[str, tuple[Header, ...] | None]:
 
     The reason of a denial is in its problem document; that of an allow is in a header that Envoy sent to the upstream.
     """
-    seen = headers_seen(answer)
-    if seen is not None:
-        return dict(seen).get("x-authz-reason", ""), identity_in(seen) + verified_in(answer)
+    headers = headers_seen(answer)
+    if headers is not None:
+        return dict(headers).get("x-authz-reason", ""), identity_in(headers) + verified_in(answer)
     document = answer.json()
     return str(document.get("reason", "")) if isinstance(document, dict) else "", None

@@ -51,8 +51,8 @@ def verify(token: str, keys_url: str) -> str:
 def headers_seen(answer: Answer) -> tuple[Header, ...] | None:
     """Return the header lines in an echo, or None if the answer is not the upstream's."""
     document = answer.json()
-    seen = document.get("headers") if isinstance(document, dict) else None
-    return tuple((name, value) for name, value in seen) if isinstance(seen, list) else None
+    headers = document.get("headers") if isinstance(document, dict) else None
+    return tuple((name, value) for name, value in headers) if isinstance(headers, list) else None
 
 
 def identity_in(headers: tuple[Header, ...]) -> tuple[Header, ...]:

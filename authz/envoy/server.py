@@ -52,8 +52,8 @@ class AuthorizationServer:
         """
         remove_stale_socket(path)
         if not path.parent.is_dir():
-            what = f"there is no directory {path.parent}: create it, or set server.listen"
-            raise OSError(errno.ENOENT, f"cannot listen on {path}: {what}")
+            reason = f"there is no directory {path.parent}: create it, or set server.listen"
+            raise OSError(errno.ENOENT, f"cannot listen on {path}: {reason}")
         umask = os.umask(0o777 & ~mode)
         try:
             self._transport.bind(f"unix:{path}")
@@ -88,8 +88,8 @@ def _try_to_bind(address: str) -> None:
     host, _, port = address.rpartition(":")
     failures: list[OSError] = []
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, socket_address in found:
+        addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, socket_address in addresses:
             with socket.socket(family, kind, protocol) as trial:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:

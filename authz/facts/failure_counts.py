@@ -94,29 +94,29 @@ class FailureCounts:
 
     def get(self, name: str) -> FailureCount | None:
         """Return the failures of *name*, or None if there are none."""
-        found = self._find(name)
-        return None if found is None else _count(found, None, self._monotonic())
+        failures = self._find(name)
+        return None if failures is None else _count(failures, None, self._monotonic())
 
     def throttled_for(self, name: str, throttle: Throttle) -> float:
         """Return for how many seconds *name* is throttled; 0 if it is not."""
-        found = self._find(name)
-        return 0.0 if found is None else _throttled_for(found, throttle, self._monotonic())
+        failures = self._find(name)
+        return 0.0 if failures is None else _throttled_for(failures, throttle, self._monotonic())
 
     def all(self, throttle: Throttle | None = None) -> Iterator[FailureCount]:
         """Yield every name with failures in the last hour, or throttled."""
         now = self._monotonic()
         for bucket in self._buckets.copy().values():
-            for found in bucket:
-                if found is not None and ((read := _count(found, throttle, now)).hour or read.seconds):
-                    yield read
+            for failures in bucket:
+                if failures is not None and ((count := _count(failures, throttle, now)).hour or count.seconds):
+                    yield count
 
     def _number(self, name: str) -> int:
         return hash(name) % self._max_buckets
 
     def _find(self, name: str) -> Failures | None:
-        for found in self._buckets.get(self._number(name), ()):
-            if found is not None and found.name == name:
-                return found
+        for failures in self._buckets.get(self._number(name), ()):
+            if failures is not None and failures.name == name:
+                return failures
         return None
 
 
@@ -125,10 +125,10 @@ def _find_index(bucket: _Bucket, name: str, now: float) -> int:
     slot = _slot(now, HOUR)
 
     def rank(index: int) -> tuple[int, float]:
-        found = bucket[index]
-        if found is None:
+        failures = bucket[index]
+        if failures is None:
             return -1, 0.0
-        return (-2, 0.0) if found.name == name else (found.hour.total(slot), found.since)
+        return (-2, 0.0) if failures.name == name else (failures.hour.total(slot), failures.since)
 
     return min(range(NAMES_PER_BUCKET), key=rank)
 
@@ -137,16 +137,18 @@ def _slot(now: float, window: float) -> int:
     return int(now * SLOTS // window)
 
 
-def _level(found: Failures, throttle: Throttle, now: float) -> float:
-    return max(0.0, found.level - (now - found.since) * throttle.failures / throttle.window)
+def _level(failures: Failures, throttle: Throttle, now: float) -> float:
+    return max(0.0, failures.level - (now - failures.since) * throttle.failures / throttle.window)
 
 
-def _throttled_for(found: Failures, throttle: Throttle, now: float) -> float:
+def _throttled_for(failures: Failures, throttle: Throttle, now: float) -> float:
     """Return the seconds until the bucket has room for one more failure."""
-    above = _level(found, throttle, now) - (throttle.failures - 1)
+    above = _level(failures, throttle, now) - (throttle.failures - 1)
     return max(0.0, above * throttle.window / throttle.failures)
 
 
-def _count(found: Failures, throttle: Throttle | None, now: float) -> FailureCount:
-    minute, hour = found.minute.total(_slot(now, MINUTE)), found.hour.total(_slot(now, HOUR))
-    return FailureCount(found.name, minute, hour, 0.0 if throttle is None else _throttled_for(found, throttle, now))
+def _count(failures: Failures, throttle: Throttle | None, now: float) -> FailureCount:
+    minute, hour = failures.minute.total(_slot(now, MINUTE)), failures.hour.total(_slot(now, HOUR))
+    return FailureCount(
+        failures.name, minute, hour, 0.0 if throttle is None else _throttled_for(failures, throttle, now)
+    )

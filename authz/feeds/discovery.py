@@ -34,9 +34,9 @@ def read_jwks_uri(document: bytes, *, issuer: str) -> str:
 def read_url(name: str, document: bytes, *, issuer: str) -> str:
     """Return the URL that is the member *name* of a discovery document of *issuer*. Raises ValueError."""
     members = parse_document(document, max_containers=MAX_CONTAINERS)
-    found = members.get("issuer")
-    if found != issuer:
-        raise ValueError(f"the discovery document is of issuer {printable(str(found))}, not {issuer}")
+    named_issuer = members.get("issuer")
+    if named_issuer != issuer:
+        raise ValueError(f"the discovery document is of issuer {printable(str(named_issuer))}, not {issuer}")
     uri = members.get(name)
     if not isinstance(uri, str):
         raise ValueError(f"the discovery document has no {name}")  # noqa: TRY004 - bad data

@@ -130,10 +130,10 @@ class ExchangeSource:
     def _find_expiry(self, members: Mapping[str, object], claims: Mapping[str, object]) -> float | None:
         """Return the earlier of `expires_in` and `exp`, in Unix time; None if there is neither."""
         lifetime, exp = _read_seconds(members.get("expires_in")), _read_seconds(claims.get("exp"))
-        known = [end for end in (None if lifetime is None else self._now() + lifetime, exp) if end is not None]
-        if known and min(known) <= self._now():
+        expiries = [end for end in (None if lifetime is None else self._now() + lifetime, exp) if end is not None]
+        if expiries and min(expiries) <= self._now():
             raise self._unexpected("the token has ended already")
-        return min(known, default=None)
+        return min(expiries, default=None)
 
     def _unexpected(self, why: str) -> SourceError:
         return self._health.content_error(f"the answer is not what was asked for: {why}")
@@ -180,8 +180,12 @@ def _read_claims(text: str) -> dict[str, object] | None:
 
 
 def _audiences(claims: Mapping[str, object]) -> set[object]:
-    named = claims.get("aud")
-    return {each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)}
+    audiences = claims.get("aud")
+    return {
+        audience
+        for audience in (audiences if isinstance(audiences, list) else [audiences])
+        if isinstance(audience, str)
+    }
 
 
 def _read_seconds(value: object) -> float | None:

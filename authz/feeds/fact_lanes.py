@@ -114,15 +114,15 @@ class FactLanes:
 
     def _configured_sources(self, kind: str, config: Config) -> dict[str, _SourceConfig]:
         sections, configure = _SOURCES[kind]
-        named = sections(config)
-        share = self._max_waiting if len(named) < 2 else max(1, self._max_waiting // 2)
-        return {name: configure(section, share) for name, section in named.items()}
+        configured = sections(config)
+        share = self._max_waiting if len(configured) < 2 else max(1, self._max_waiting // 2)
+        return {name: configure(section, share) for name, section in configured.items()}
 
     def _use(self, running: Mapping[str, _LanesByName]) -> None:
         before, self._running = self._running, running
-        self._lanes = {kind: {name: lane.lane for name, lane in named.items()} for kind, named in running.items()}
-        for kind, named in before.items():
-            for name, old in named.items():
+        self._lanes = {kind: {name: lane.lane for name, lane in by_name.items()} for kind, by_name in running.items()}
+        for kind, by_name in before.items():
+            for name, old in by_name.items():
                 if running[kind].get(name) is not old:
                     old.lane.stop()
                     old.source.close()

@@ -73,17 +73,17 @@ class _File:
 
 def check_files(config: Config) -> Iterator[Problem]:
     """Report files that exist but cannot be used."""
-    for named in _files(config):
-        if not named.is_missing() and (error := named.find_error()) is not None:
-            yield Problem(path=named.path, message=error)
+    for file in _files(config):
+        if not file.is_missing() and (error := file.find_error()) is not None:
+            yield Problem(path=file.path, message=error)
 
 
 def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
-    for named in _files(config):
-        if named.is_missing():
-            hint = f"without it, {next(what for key, what in _WITHOUT.items() if key in named.path)}"
-            yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
+    for file in _files(config):
+        if file.is_missing():
+            hint = f"without it, {next(effect for key, effect in _WITHOUT.items() if key in file.path)}"
+            yield Problem(path=file.path, message=f"{file.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
             for message in _find_unused_keys(issuer.jwks_file, issuer):
@@ -129,27 +129,27 @@ def _files_of_signing(config: Config) -> Iterator[_File]:
         path = ("signing", "rotation", "shared_secret_file")
         yield _File(path, _absolute(secret), partial(_read_sealing_secret, _absolute(secret)))
     for name, key in config.signing.keys.items():
-        for place, named in (("file", key.file), ("module", key.module), ("pin_file", key.pin_file)):
-            if named is not None:
-                read = partial(_read_signing_file, key) if place == "file" else _read_nothing
-                yield _File(("signing", "keys", name, place), _absolute(named), read)
+        for key_name, file in (("file", key.file), ("module", key.module), ("pin_file", key.pin_file)):
+            if file is not None:
+                read = partial(_read_signing_file, key) if key_name == "file" else _read_nothing
+                yield _File(("signing", "keys", name, key_name), _absolute(file), read)
 
 
 def _files_of_revocation(config: Config) -> Iterator[_File]:
     for name, section in config.revocation.lists.items():
-        listed = ("revocation", "lists", name)
+        path = ("revocation", "lists", name)
         if section.file is not None:
             source = make_list_source(section, max_entries=config.revocation.max_entries)
-            yield _File((*listed, "file"), _absolute(section.file), partial(_read_list, source))
+            yield _File((*path, "file"), _absolute(section.file), partial(_read_list, source))
         elif section.url is not None:
-            yield from _files_of(as_fetch(section), listed)
+            yield from _files_of(as_fetch(section), path)
 
 
 def _read_list(source: ListSource) -> None:
     """Read a list as a refresh does; here an entry that cannot be read is an error. Raises RefreshError."""
-    listed = source.load(on_demand=False).value
-    if listed is not None and listed.errors:
-        shown = "; ".join(f"entry {place}: {why}" for place, why in listed.errors[:_MAX_SHOWN])
+    entries = source.load(on_demand=False).value
+    if entries is not None and entries.errors:
+        shown = "; ".join(f"entry {index}: {why}" for index, why in entries.errors[:_MAX_SHOWN])
         raise RefreshError(Refresh.LIST_REJECTED, f"{source.where}: {shown}")
 
 

@@ -103,8 +103,8 @@ class KeyCache:
         """Read and check the file. Raises OSError, ValueError."""
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise ValueError("is not a regular file that only this user can read")
             data = file.read(self._max_bytes + 1)
         if len(data) > self._max_bytes:

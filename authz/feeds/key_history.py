@@ -125,8 +125,8 @@ class KeyHistory:
             return
         old, new = _by_name(before) if before else {}, _by_name(keys)
         self._first_seen = {thumbprint: self._first_seen.get(thumbprint, at) for _, thumbprint in new}
-        for event, found in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
-            for name in found:
+        for event, kids in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
+            for name in kids:
                 key = new.get(name) or old[name]
                 kid, thumbprint = escaped(key.kid), show_thumbprint(key)
                 log.info("key %s at %s: kid %s (%s, %s)", event, self._name, kid, key.kty, thumbprint)
@@ -169,7 +169,7 @@ class KeyHistory:
                 "keys of %s flap: an earlier key set is back; caches in front of the issuer may disagree", self._name
             )
         self._sets.append(current)
-        self._published = frozenset(kid for known in self._sets for kid, _ in known)
+        self._published = frozenset(kid for keys in self._sets for kid, _ in keys)
 
 
 def show_thumbprint(key: Key) -> str | None:

@@ -18,21 +18,21 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: KeyUs
     """Describe the keys of each issuer in *snapshot*, from its feed or from the configuration."""
     described = []
     for issuer in {issuer.name: issuer for issuer in snapshot.issuers.values()}.values():
-        known = feeds.get(issuer.name)
-        status = known.feed.status() if known is not None else None
+        feed = feeds.get(issuer.name)
+        status = feed.feed.status() if feed is not None else None
         keys = status.value if status is not None else issuer.keys
         described.append(
             {
                 "issuer": issuer.name,
                 "iss": ", ".join(iss for iss, other in snapshot.issuers.items() if other.name == issuer.name),
-                "source": known.feed.source.where if known is not None else "configuration",
-                **(_describe_status(status, known.history) if status is not None and known is not None else _STATIC),
+                "source": feed.feed.source.where if feed is not None else "configuration",
+                **(_describe_status(status, feed.history) if status is not None and feed is not None else _STATIC),
                 "keys": [
                     {
                         **_describe_key(key),
                         "not_serving": why_unused(key, issuer.algorithms, configured=issuer.algorithms_configured),
                         "last_seen": _instant(status.last_success if status is not None else None),
-                        "first_seen": _instant(known.history.first_seen(key) if known is not None else None),
+                        "first_seen": _instant(feed.history.first_seen(key) if feed is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }
                     for key in (keys.keys if keys is not None else ())
@@ -40,8 +40,13 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: KeyUs
                 "rejected": [{"kid": kid, "why": why} for kid, why in (keys.rejected if keys is not None else ())],
                 "blocked_unmatched": list(keys.unmatched_blocks if keys is not None else ()),
                 "rotations": [
-                    {"at": _instant(each.at), "event": each.event, "kid": each.kid, "thumbprint": each.thumbprint}
-                    for each in reversed(known.history.rotations.copy() if known is not None else ())
+                    {
+                        "at": _instant(rotation.at),
+                        "event": rotation.event,
+                        "kid": rotation.kid,
+                        "thumbprint": rotation.thumbprint,
+                    }
+                    for rotation in reversed(feed.history.rotations.copy() if feed is not None else ())
                 ],
             }
         )

@@ -109,7 +109,7 @@ def _find_token(body: bytes) -> str:
         form = parse_qs(body.decode("ascii"), max_num_fields=_MAX_FIELDS, strict_parsing=True)
     except ValueError:
         form = {}
-    found = form.get(_FIELD, [])
-    if len(found) != 1:
+    values = form.get(_FIELD, [])
+    if len(values) != 1:
         raise Rejected(Reason.REQUEST_MALFORMED, f"the body is not a form with one {_FIELD}")
-    return found[0]
+    return values[0]

@@ -23,8 +23,8 @@ class RefusalLog:
         self._budget = Budget.full(MAX_LINES, SECONDS_PER_LINE, monotonic())
         self._unwritten = 0
 
-    def write(self, what: str, source: str, why: str) -> None:
-        """Log that *what* of *source* is refused, and *why*; without budget, only count it."""
+    def write(self, subject: str, source: str, why: str) -> None:
+        """Log that *subject* of *source* is refused, and *why*; without budget, only count it."""
         with self._lock:
             left = self._budget.spend(self._monotonic())
             if left is None:
@@ -32,4 +32,4 @@ class RefusalLog:
                 return
             self._budget, before, self._unwritten = left, self._unwritten, 0
         more = f"; {before} more were refused before it" if before else ""
-        self._log.warning("%s is refused (%s): %s%s", what, source, why, more)
+        self._log.warning("%s is refused (%s): %s%s", subject, source, why, more)

@@ -128,10 +128,10 @@ class RevocationEvents:
 
         Raises FullError if not all have room; NotSharedError or OSError if they are in effect, but not shared or saved.
         """
-        repeated = [undoable and self.entries.repeats(each) for each in entries]
+        repeated = [undoable and self.entries.repeats(entry) for entry in entries]
         # Each has an id of its own: another replica may have taken back the previous one, which is not known here yet.
         records: list[Record] = [
-            RevokeRecord(self._limit_expiry(each), new_id() if undoable else None) for each in entries
+            RevokeRecord(self._limit_expiry(entry), new_id() if undoable else None) for entry in entries
         ]
         added = self._apply(records, source)
         new = sum(result is AddResult.NEW and not again for result, again in zip(added, repeated, strict=True))
@@ -152,10 +152,12 @@ class RevocationEvents:
             raise NoSealError("needs revocation.shared.secret_file, by which replicas know each other")
         with self._lock:
             ids = [id_ for target in targets for id_ in self.entries.find_ids(target)]
-        parts = [ids[at : at + MAX_UNDONE] for at in range(0, len(ids), MAX_UNDONE)]
+        parts = [ids[start : start + MAX_UNDONE] for start in range(0, len(ids), MAX_UNDONE)]
         until = self._env.now() + self._retention.seconds
         records = [UndoRecord(tuple(part), until) for part in parts]
-        if AddResult.FULL in self._apply([seal.seal(each) if seal is not None else each for each in records], source):
+        if AddResult.FULL in self._apply(
+            [seal.seal(record) if seal is not None else record for record in records], source
+        ):
             raise FullError("too many revocations were taken back lately")
         for _, issuer, value in targets[:_MAX_REPORTED]:
             log.warning("revocations of %s of %s are taken back by %s", printable(value), printable(issuer), source)

@@ -116,7 +116,7 @@ class _ListObserver:
         self._table = value.table
         log.info("revocations of %s: %d entries", self._name, len(value.table))
         if value.errors:
-            shown = "; ".join(f"entry {place}: {printable(why)}" for place, why in value.errors[:_MAX_REPORTED])
+            shown = "; ".join(f"entry {index}: {printable(why)}" for index, why in value.errors[:_MAX_REPORTED])
             log.error("revocations of %s: %d entries cannot be read: %s", self._name, len(value.errors), shown)
 
     def on_unreadable(self, which: str, error: RefreshError) -> None:

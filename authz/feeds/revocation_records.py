@@ -77,8 +77,8 @@ def write_record(record: Record, source: str) -> str:
     """Return *record* as a line, without its end; *source* is for people."""
     match record:
         case RevokeRecord():
-            named = {name: text for name, text in (("id", record.id), ("of", record.source_line)) if text is not None}
-            return json.dumps({"source": source, **named, "entry": json.loads(write_entry(record.entry))})
+            members = {name: text for name, text in (("id", record.id), ("of", record.source_line)) if text is not None}
+            return json.dumps({"source": source, **members, "entry": json.loads(write_entry(record.entry))})
         case UndoRecord():
             sealed = {"seal": record.seal} if record.seal else {}
             return json.dumps({"source": source, "undo": record.ids, "until": record.until, **sealed})
@@ -104,7 +104,7 @@ def parse_record(line: bytes) -> Record:
     if not is_numeric_date(until):
         raise ValueError("until is not a time in seconds since the epoch")
     return UndoRecord(
-        tuple(_read(_ID, each, "undo") for each in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""
+        tuple(_read(_ID, id_, "undo") for id_ in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""
     )
 
 

@@ -155,7 +155,7 @@ class Revocations:
         return {
             self.events.name: len(entries.events),
             OPERATOR: len(entries.operator),
-            **{name: len(each.table) for name, each in lists.items()},
+            **{name: len(source.table) for name, source in lists.items()},
         }
 
     def describe(self) -> dict[str, object]:
@@ -195,10 +195,10 @@ class Revocations:
 
     def look_up(self, name: RevocationTarget) -> dict[str, dict[str, float | None]]:
         """Describe by which sources the tokens of *name* are revoked: `before` and `until` of each."""
-        found = {source.name: source.table.look_up(*name, self._env.now()) for source in self._sources()}
+        by_source = {source.name: source.table.look_up(*name, self._env.now()) for source in self._sources()}
         return {
             source: {"before": times[0], "until": None if times[1] == math.inf else times[1]}
-            for source, times in found.items()
+            for source, times in by_source.items()
             if times is not None
         }
 

@@ -66,7 +66,7 @@ class RevokedEntries:
     def list_undoable(self, limit: int) -> list[RevocationEntry]:
         """Return the entries that can be taken back, the newest first and at most *limit*; on any thread."""
         newest = islice(reversed(list(self._targets.copy().items())), limit)
-        return [found for id_, target in newest if (found := self._entries.get(target, {}).get(id_)) is not None]
+        return [entry for id_, target in newest if (entry := self._entries.get(target, {}).get(id_)) is not None]
 
     def evict_expired(self, now: float) -> None:
         """Evict what has expired at *now*."""

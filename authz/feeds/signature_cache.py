@@ -85,8 +85,8 @@ def evict_others(
     cache: OrderedDict[_K, _V], current: set[tuple[str, str]], *, key_of: Callable[[tuple[_K, _V]], tuple[str, str]]
 ) -> None:
     """Evict the items of *cache* whose key, by *key_of*, is not among the *current* ones; yields to requests."""
-    for number, item in enumerate(list(cache.items())):
-        if key_of(item) not in current:
-            cache.pop(item[0], None)
+    for number, entry in enumerate(list(cache.items())):
+        if key_of(entry) not in current:
+            cache.pop(entry[0], None)
         if number % _STEP == _STEP - 1:
             time.sleep(0)

@@ -33,9 +33,9 @@ class SnapshotStore:
         The sources of revocations stay: they follow the configuration on their own.
         """
         with self._write_lock:
-            known = self._current.issuers
+            current_issuers = self._current.issuers
             issuers = {
-                iss: replace(issuer, keys=known[iss].keys if iss in kept else keys.get(iss, issuer.keys))
+                iss: replace(issuer, keys=current_issuers[iss].keys if iss in kept else keys.get(iss, issuer.keys))
                 for iss, issuer in snapshot.issuers.items()
             }
             current = replace(snapshot, issuers=issuers, revocations=self._current.revocations)
@@ -47,10 +47,10 @@ class SnapshotStore:
         An `iss` that is not in the current snapshot is ignored.
         """
         with self._write_lock:
-            known = self._current.issuers
-            changed = {iss: replace(known[iss], keys=keys) for iss in issuers if iss in known}
+            current_issuers = self._current.issuers
+            changed = {iss: replace(current_issuers[iss], keys=keys) for iss in issuers if iss in current_issuers}
             if changed:
-                self._current = replace(self._current, issuers={**known, **changed})
+                self._current = replace(self._current, issuers={**current_issuers, **changed})
 
     def set_revocations(self, sources: tuple[RevocationSource, ...]) -> None:
         """Publish a snapshot with these sources of revocations."""

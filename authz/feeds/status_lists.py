@@ -216,16 +216,18 @@ class StatusListLanes:
     def reconfigure(self, config: Config) -> None:
         """Use lanes to the lists of *config*; an issuer whose section has not changed keeps its lists."""
         before = self._running
-        made: dict[str, _Running] = {}
+        running: dict[str, _Running] = {}
         for name, issuer in config.issuers.items():
             if issuer.status_list is not None:
                 blocked = issuer.blocked_keys if issuer.status_list.jwks_uri is not None else ()
                 section = (issuer.status_list, issuer.fetch, issuer.insecure.http, blocked)
-                kept = before.get(name)
-                made[name] = kept if kept is not None and kept.section == section else self._make(name, issuer, section)
-        self._running = made
+                current = before.get(name)
+                if current is None or current.section != section:
+                    current = self._make(name, issuer, section)
+                running[name] = current
+        self._running = running
         for name, old in before.items():
-            if made.get(name) is not old:
+            if running.get(name) is not old:
                 old.lane.stop()
 
     def close(self) -> None:

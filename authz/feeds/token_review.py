@@ -119,6 +119,6 @@ class TokenReviewSource:
         name = user.get("username") if isinstance(user, dict) else None
         if not isinstance(name, str):
             raise SourceError("unreadable", "the answer names no user")
-        if not isinstance(audiences, list) or not any(each in self._audiences for each in audiences):
+        if not isinstance(audiences, list) or not any(audience in self._audiences for audience in audiences):
             raise SourceError("unreadable", "the answer names none of the audiences that were asked for")
         return Fact(IntrospectionResponse({"active": True, "sub": name}), self._ttl.active, len(name), "active")

@@ -121,16 +121,18 @@ class Transmitters:
             name: (section, tuple(iss for each in section.revokes_for for iss in config.issuers[each].accepted_issuers))
             for name, section in config.revocation.transmitters.items()
         }
-        kept = {name for name, section in wanted.items() if self._sections.get(name) == section}
-        feeds = {name: self._feeds[name] if name in kept else self._make_keys(name, wanted[name][0]) for name in wanted}
+        unchanged = {name for name, section in wanted.items() if self._sections.get(name) == section}
+        feeds = {
+            name: self._feeds[name] if name in unchanged else self._make_keys(name, wanted[name][0]) for name in wanted
+        }
         polls = {
-            name: self._polls[name] if name in kept else self._make_poll(name, section)
+            name: self._polls[name] if name in unchanged else self._make_poll(name, section)
             for name, (section, _) in wanted.items()
             if section.poll_url is not None
         }
-        for name in self._feeds.keys() - kept:
+        for name in self._feeds.keys() - unchanged:
             self._feeds[name].feed.close()
-        for name in self._polls.keys() - kept:
+        for name in self._polls.keys() - unchanged:
             self._polls[name].close()
         self._sections, self._feeds, self._polls = wanted, feeds, polls
         for name in wanted:
@@ -139,7 +141,7 @@ class Transmitters:
 
     def feeds_to_step(self) -> list[Steppable]:
         """Return the feeds that the scheduler must step."""
-        return [*(known.feed for known in self._feeds.values()), *(poll.feed for poll in self._polls.values())]
+        return [*(keys.feed for keys in self._feeds.values()), *(poll.feed for poll in self._polls.values())]
 
     def close(self) -> None:
         """Close the connections; no event is fetched any more."""
@@ -198,17 +200,17 @@ class Transmitters:
 
     def _transmitters(self) -> dict[str, Transmitter]:
         """Return the transmitters by their `iss`, with the keys that they have now."""
-        found = {}
+        transmitters = {}
         for name, (section, issuers) in self._sections.items():
             view = self._feeds[name].feed.view
             keys = view.last_good.value if view.last_good is not None and view.state.serving else None
             rules = ClaimRules(issuer=section.issuer, audiences=frozenset(section.audiences))
             issuer = Issuer(name, frozenset(DEFAULT_ALGORITHMS), rules, keys, algorithms_configured=False)
-            found[section.issuer] = Transmitter(issuer, issuers, section.revokes)
-        return found
+            transmitters[section.issuer] = Transmitter(issuer, issuers, section.revokes)
+        return transmitters
 
     def _make_keys(self, name: str, section: Section) -> KeyFeed:
-        made = make_feed(
+        feed = make_feed(
             name,
             _as_issuer(section),
             publish=_ignore,
@@ -217,9 +219,9 @@ class Transmitters:
             resolve=self._resolve,
             metadata=_metadata(section),
         )
-        if made is None:
+        if feed is None:
             raise ValueError("a transmitter has no keys in the configuration")
-        return made
+        return feed
 
     def _make_poll(self, name: str, section: Section) -> _PollFeed:
         interval = section.poll_interval.total_seconds()

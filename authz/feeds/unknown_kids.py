@@ -25,9 +25,9 @@ class UnknownKids:
     def first_seen(self, kid: str | None, now: float) -> float:
         """Return when *kid* was first seen; if it is new, record and return *now*."""
         newer, older, key = self._newer, self._older, hash(kid)
-        seen = newer.get(key, older.get(key))
-        if seen is not None:
-            return seen
+        seen_at = newer.get(key, older.get(key))
+        if seen_at is not None:
+            return seen_at
         if len(newer) >= self._max_cached:
             newer, self._older = {}, newer
             self._newer = newer

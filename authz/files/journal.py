@@ -37,9 +37,9 @@ class Journal:
         except FileNotFoundError:
             return
         with file:
-            found = os.fstat(file.fileno())
-            if found.st_ino != self._inode or found.st_size < self._offset:
-                self._inode, self._offset, self.lines = found.st_ino, 0, 0
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._inode, self._offset, self.lines = status.st_ino, 0, 0
             file.seek(self._offset)
             rest = b""
             while chunk := file.read(_CHUNK):

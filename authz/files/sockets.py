@@ -26,7 +26,7 @@ def remove_stale_socket(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
         except OSError as error:  # a full backlog, another socket type, no permission
-            what = f"{path} may be served by another process: {error.strerror or error}"
-            raise OSError(error.errno or errno.EADDRINUSE, what) from error
+            message = f"{path} may be served by another process: {error.strerror or error}"
+            raise OSError(error.errno or errno.EADDRINUSE, message) from error
         else:
             raise OSError(errno.EADDRINUSE, f"another process serves {path}")

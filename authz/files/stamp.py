@@ -31,15 +31,15 @@ class FileStamp:
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Self:
         """Return the stamp of the file at *path*, following symbolic links. Raises OSError."""
-        found = Path(path).stat()
+        status = Path(path).stat()
         return cls(
-            device=found.st_dev,
-            inode=found.st_ino,
-            size=found.st_size,
-            modified_ns=found.st_mtime_ns,
-            mode=found.st_mode,
-            owner=found.st_uid,
-            group=found.st_gid,
+            device=status.st_dev,
+            inode=status.st_ino,
+            size=status.st_size,
+            modified_ns=status.st_mtime_ns,
+            mode=status.st_mode,
+            owner=status.st_uid,
+            group=status.st_gid,
         )
 
     @classmethod

@@ -197,7 +197,7 @@ class App:
 
     def start(self) -> None:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
-        where = bind(self._server, self._address, self._server_section)
+        address = bind(self._server, self._address, self._server_section)
         self._scheduler.start(self._feeds_to_step)
         self._revocations.start()
         self._keyring.start()
@@ -209,7 +209,7 @@ class App:
             log.info("logout tokens are received on %s", self._receiver.address)
         Thread(target=self._reload.run, name="reload", daemon=True).start()
         self._telemetry.start(self._names_clients, self._readiness.draining)
-        log.info("authz %s (%s) serves on %s, admin on %s", __version__, IMPLEMENTATION, where, self._admin.address)
+        log.info("authz %s (%s) serves on %s, admin on %s", __version__, IMPLEMENTATION, address, self._admin.address)
         self._active.warn()
 
     def become_ready(self) -> None:

@@ -60,8 +60,11 @@ def _differences(active: ActiveConfig) -> Iterator[dict[str, str]]:
             before, after = (_data(value) for value in (old, new))
             for below in sorted(before.keys() | after.keys()):
                 if before.get(below) != after.get(below):
-                    where = f"{render_path(path)}{below}"
-                    yield {"path": where, "running": _show(before.get(below)), "file": _show(after.get(below))}
+                    yield {
+                        "path": f"{render_path(path)}{below}",
+                        "running": _show(before.get(below)),
+                        "file": _show(after.get(below)),
+                    }
 
 
 def _data(value: object, path: str = "") -> dict[str, Any]:
@@ -69,7 +72,11 @@ def _data(value: object, path: str = "") -> dict[str, Any]:
     if isinstance(value, Section):
         value = value.model_dump(mode="json")
     if isinstance(value, dict):
-        return {where: found for key, inner in value.items() for where, found in _data(inner, f"{path}.{key}").items()}
+        return {
+            path_below: scalar
+            for key, inner in value.items()
+            for path_below, scalar in _data(inner, f"{path}.{key}").items()
+        }
     return {path: value}
 
 
@@ -85,9 +92,9 @@ def _warning(problem: Problem) -> dict[str, str]:
 def _write_rest(active: ActiveConfig) -> str:
     """Return all but rules and issuers as YAML; for keys that need a restart, the running values."""
     data = active.config.model_dump(mode="json", exclude={"rules", "issuers"})
-    kept = active.started_with.model_dump(mode="json", exclude={"rules", "issuers"})
+    started_with = active.started_with.model_dump(mode="json", exclude={"rules", "issuers"})
     for name in active.restart_required:
-        _copy(kept, data, name.split("."))
+        _copy(started_with, data, name.split("."))
     for header in data["identity"]["headers"].values():
         if header.get("value") is not None:
             header["value"] = _HIDDEN  # it may be a secret by which the upstream authenticates this gateway

@@ -88,8 +88,8 @@ class ForkServer:
             except OSError:
                 message = b""
             if message:
-                found = json.loads(message)
-                self._workers[found["number"]].note(found["pid"], found["status"])
+                change = json.loads(message)
+                self._workers[change["number"]].note(change["pid"], change["status"])
             else:
                 self._alive = False
                 self._child.process.poll()  # so that no zombie is left

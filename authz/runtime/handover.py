@@ -89,10 +89,10 @@ class Handover:
     def from_descriptor(cls, descriptor: int) -> Self:
         """Read what `to_descriptor` wrote, and close the descriptor. Raises CheckFailedError."""
         with open(descriptor, "rb") as file:
-            given = unpickle(file.read())
-        if not isinstance(given, cls):
+            handover = unpickle(file.read())
+        if not isinstance(handover, cls):
             raise CheckFailedError("what the supervisor passed is no configuration")
-        return given
+        return handover
 
 
 class LastGood:

@@ -94,7 +94,7 @@ class Insight:
             "revocations": dict(parts.revocations()),
             "shared_revocations": parts.sharing(),
             "unknown_kids": {
-                name: known.history.unknown_kids for name, known in feeds.items() if known.history.unknown_kids
+                name: feed.history.unknown_kids for name, feed in feeds.items() if feed.history.unknown_kids
             },
         }
 
@@ -104,9 +104,9 @@ class Insight:
         subjects = self._parts.clients.failing_subjects() if named else []
         return {
             "networks": [
-                {**_describe_count(each), "throttled": int(each.seconds > 0.0)} for each in networks[:MAX_RANKED]
+                {**_describe_count(count), "throttled": int(count.seconds > 0.0)} for count in networks[:MAX_RANKED]
             ],
-            "failing_subjects": [_describe_count(each) for each in subjects[:MAX_RANKED]],
+            "failing_subjects": [_describe_count(count) for count in subjects[:MAX_RANKED]],
         }
 
     def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
@@ -132,5 +132,5 @@ def _describe_count(count: FailureCount) -> dict[str, object]:
 
 
 def _rank(entries: Iterable[AuditEntry], name: Callable[[AuditEntry], str | None]) -> list[dict[str, object]]:
-    counted = Counter(found for entry in entries if (found := name(entry)))
-    return [{"name": found, "failures": count} for found, count in counted.most_common(MAX_RANKED)]
+    counted = Counter(value for entry in entries if (value := name(entry)))
+    return [{"name": value, "failures": count} for value, count in counted.most_common(MAX_RANKED)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from authz.config.address import Address, UnixAddress
+from authz.config.address import Address, UnixAddress, write_authority
 from authz.config.model import Server, Tls
 from authz.envoy.credentials import TlsFiles, make_credentials
 from authz.envoy.server import AuthorizationServer
@@ -18,9 +18,8 @@ def listen(server: AuthorizationServer, address: Address, section: Server) -> st
         server.listen_unix(Path(address.path), mode=int(section.socket_mode, 8))
         return f"unix:{address.path}"
     credentials = _make_credentials(section.tls) if section.tls is not None else None
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    port = server.listen_tcp(f"{host}:{address.port}", credentials=credentials)
-    return f"{host}:{port}"
+    port = server.listen_tcp(write_authority(address.host, address.port), credentials=credentials)
+    return write_authority(address.host, port)
 
 
 def _make_credentials(tls: Tls) -> grpc.ServerCredentials:

@@ -112,13 +112,13 @@ def unpack(packed: bytes, *, pause: Callable[[], None] = lambda: None, rules: bo
 
 
 def _add_rules(to: _Valid, frames: Iterator[Any], pause: Callable[[], None]) -> None:
-    found: list[Rule] = []
+    rules: list[Rule] = []
     for some in frames:
-        found += some
+        rules += some
         pause()
-    if len(found) != to.rules:
+    if len(rules) != to.rules:
         raise CheckFailedError(_INCOMPLETE)
-    object.__setattr__(to.loaded.config, "rules", tuple(found))  # no other thread has the object yet
+    object.__setattr__(to.loaded.config, "rules", tuple(rules))  # no other thread has the object yet
 
 
 def unpickle(pickled: bytes | memoryview) -> Any:  # noqa: ANN401 - any of our own objects
@@ -151,10 +151,10 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("builtins", "getattr"):
             return _member
         is_ours = module.startswith(_PACKAGES) or module in _MODULES
-        found = super().find_class(module, name) if is_ours or (module, name) in _OTHERS else None
-        if "." in name or getattr(found, "__module__", None) != module:
+        cls = super().find_class(module, name) if is_ours or (module, name) in _OTHERS else None
+        if "." in name or getattr(cls, "__module__", None) != module:
             raise pickle.UnpicklingError(f"{module}.{name} is not expected")
-        return found
+        return cls
 
 
 def _member(owner: object, name: object) -> Enum:

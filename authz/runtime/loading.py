@@ -106,8 +106,8 @@ class Check:
                 raise CheckFailedError(self._describe(f"answered with more than {MAX_BYTES} octets"))
         raise TimeoutError
 
-    def _describe(self, what: str) -> str:
-        return f"{self._file} could not be checked: the process that checks it {what}"
+    def _describe(self, cause: str) -> str:
+        return f"{self._file} could not be checked: the process that checks it {cause}"
 
 
 def _explain(status: int) -> str:

@@ -104,8 +104,8 @@ def supervise(
             if receiver is not None:
                 receiver.start()
                 log.info("logout tokens are received on %s", receiver.address)
-            what = f"{__version__} ({IMPLEMENTATION})"
-            log.info("authz %s runs %d workers, admin on %s", what, len(addresses), admin.address)
+            version = f"{__version__} ({IMPLEMENTATION})"
+            log.info("authz %s runs %d workers, admin on %s", version, len(addresses), admin.address)
 
         Thread(target=reload.run, name="reload", daemon=True).start()
         return supervisor.run(note_reload, answered=probe.answered, started=start_admin)

@@ -216,12 +216,12 @@ def make_server(
         new_id=lambda: f"{ids.getrandbits(64):016x}",
     )
     metrics.show_transport(transport.name)
-    made = AuthorizationServer(
+    authorization_server = AuthorizationServer(
         checker,
         transport=transport.make,
         max_concurrent=server.max_concurrent,
         max_idle=None if isinstance(address, UnixAddress) else _MAX_IDLE,
         on_abandoned=metrics.count_cancelled,
     )
-    metrics.watch_in_flight(made.in_flight)
-    return made
+    metrics.watch_in_flight(authorization_server.in_flight)
+    return authorization_server

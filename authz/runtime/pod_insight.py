@@ -27,9 +27,9 @@ class PodInsight:
 
     def history(self) -> dict[str, object]:
         """Return the last hour: the sums of each step."""
-        found = self._workers.read("/history")
+        by_worker = self._workers.read("/history")
         steps: dict[int, dict[str, Any]] = {}
-        for step in (step for document in found.values() for step in document["steps"]):
+        for step in (step for document in by_worker.values() for step in document["steps"]):
             sums = steps.setdefault(
                 step["ends"],
                 {"ends": step["ends"], "seconds": step["seconds"], "reasons": {}, "durations": [], **_zeros()},
@@ -46,7 +46,7 @@ class PodInsight:
             "buckets": list(names.DURATION_BUCKETS),
             "steps": [step for _, step in sorted(steps.items())],
             "waiting_for": self._workers.waiting_for(),
-            **self._silent(found),
+            **self._silent(by_worker),
         }
 
     def keys(self) -> dict[str, object]:
@@ -56,46 +56,48 @@ class PodInsight:
     def decisions(self, wanted: DecisionFilter) -> dict[str, object]:
         """Return the *wanted* decisions of all workers, the newest first."""
         query = {name: value for name, value in asdict(wanted).items() if value not in {"", float("inf")}}
-        found = self._workers.read("/decisions", query)
+        by_worker = self._workers.read("/decisions", query)
         every = [
-            {**decision, "worker": number} for number, document in found.items() for decision in document["decisions"]
+            {**decision, "worker": number}
+            for number, document in by_worker.items()
+            for decision in document["decisions"]
         ]
         every.sort(key=lambda decision: decision["at"], reverse=True)
         return {
             "decisions": every[: wanted.limit],
-            "complete_since": max((document["complete_since"] for document in found.values()), default=0.0),
-            **self._silent(found),
+            "complete_since": max((document["complete_since"] for document in by_worker.values()), default=0.0),
+            **self._silent(by_worker),
         }
 
     def configuration(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         """Return the configuration in use, of the first worker that answers. Raises OSError if none does."""
-        found = self._workers.read("/configuration", query)
-        if not found:
+        by_worker = self._workers.read("/configuration", query)
+        if not by_worker:
             raise OSError("no worker answers")
-        return {**next(iter(found.values())), **self._silent(found)}
+        return {**next(iter(by_worker.values())), **self._silent(by_worker)}
 
     def pressure(self) -> dict[str, object]:
         """Return the sums of the most frequent failures, the load and the losses."""
-        found = self._workers.read("/pressure")
-        documents = found.values()
+        by_worker = self._workers.read("/pressure")
+        documents = by_worker.values()
         return {
             "in_flight": sum(document["in_flight"] for document in documents),
             "max_concurrent": sum(document["max_concurrent"] for document in documents),
             "lost": _add(document["lost"] for document in documents),
             "clients": {
-                when: _add_up((each for document in documents for each in document["clients"][when]), "client")
+                when: _add_up((item for document in documents for item in document["clients"][when]), "client")
                 for when in ("now", "before")
             },
             **{
-                kind: _add_up((each for document in documents for each in document[kind]), "name")
+                kind: _add_up((item for document in documents for item in document[kind]), "name")
                 for kind in ("networks", "failing_subjects")
             },
-            "subjects": _add_up((each for document in documents for each in document["subjects"]), "name"),
-            "rules": _add_up((each for document in documents for each in document["rules"]), "name"),
+            "subjects": _add_up((item for document in documents for item in document["subjects"]), "name"),
+            "rules": _add_up((item for document in documents for item in document["rules"]), "name"),
             "revocations": _most(document["revocations"] for document in documents),  # all have the same
             "shared_revocations": _worst(document["shared_revocations"] for document in documents),
             "unknown_kids": _add(document["unknown_kids"] for document in documents),
-            **self._silent(found),
+            **self._silent(by_worker),
         }
 
     def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
@@ -116,8 +118,8 @@ class PodInsight:
         """Make every worker fetch the keys of an issuer; None if no worker has a feed of that name."""
         return self._workers.refresh_keys(issuer)
 
-    def _silent(self, found: Mapping[int, object]) -> dict[str, object]:
-        return {"silent_workers": self._workers.silent(found)}
+    def _silent(self, by_worker: Mapping[int, object]) -> dict[str, object]:
+        return {"silent_workers": self._workers.silent(by_worker)}
 
 
 def _zeros() -> dict[str, int]:
@@ -126,33 +128,33 @@ def _zeros() -> dict[str, int]:
 
 def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for each in counts:
-        for name, count in each.items():
+    for numbers in counts:
+        for name, count in numbers.items():
             total[name] = total.get(name, 0) + count
     return total
 
 
 def _most(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     most: dict[str, int] = {}
-    for each in counts:
-        most = {name: max(most.get(name, 0), each.get(name, 0)) for name in {**most, **each}}
+    for numbers in counts:
+        most = {name: max(most.get(name, 0), numbers.get(name, 0)) for name in {**most, **numbers}}
     return most
 
 
 def _worst(states: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
     """Return the age of what was read longest ago, and how many events wait in all workers; None without sharing."""
-    found = [state for state in states if state is not None]
-    if not found:
+    known = [state for state in states if state is not None]
+    if not known:
         return None
-    ages = [state["age"] for state in found]
-    return {"age": None if None in ages else max(ages), "pending": sum(state["pending"] for state in found)}
+    ages = [state["age"] for state in known]
+    return {"age": None if None in ages else max(ages), "pending": sum(state["pending"] for state in known)}
 
 
 def _add_up(ranked: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
     """Return the sums of entries with the same *name*, the most frequent first."""
     total: dict[str, dict[str, Any]] = {}
-    for each in ranked:
-        sums = total.setdefault(each[name], {name: each[name]})
-        for key in each.keys() - {name}:
-            sums[key] = sums.get(key, 0) + each[key]
+    for item in ranked:
+        sums = total.setdefault(item[name], {name: item[name]})
+        for key in item.keys() - {name}:
+            sums[key] = sums.get(key, 0) + item[key]
     return sorted(total.values(), key=lambda sums: (-sums["failures"], sums[name]))

@@ -178,9 +178,9 @@ def interpreter() -> list[str]:
     """Return the command that runs the same code as this process, never other code in the working directory."""
     flags = [flag for name, flag in _FLAGS.items() for _ in range(getattr(sys.flags, name))]
     path = sys.path if sys.flags.safe_path else sys.path[1:]  # without the entry that -P omits
-    found = PathFinder.find_spec(authz.__name__, path)
+    spec = PathFinder.find_spec(authz.__name__, path)
     command = [sys.executable, *flags, "-P"]
-    if found is not None and found.origin == authz.__file__:
+    if spec is not None and spec.origin == authz.__file__:
         return [*command, "-m", authz.__name__]
     # This process runs from the working directory, as in a checkout.
     return [*command, "-c", _RUN_FROM.format(str(Path(authz.__file__).parent.parent))]

@@ -39,10 +39,10 @@ class ReloadLoop:
     def run(self) -> None:
         """Check the file until *stopping* is set."""
         while not self._stopping.is_set():
-            asked = self._requested.wait(WATCH_INTERVAL)
-            if asked:  # a request at the end of a wait is kept for the next check
+            requested = self._requested.wait(WATCH_INTERVAL)
+            if requested:  # a request at the end of a wait is kept for the next check
                 self._requested.clear()
-            if self._watch.changed(force=asked):
+            if self._watch.changed(force=requested):
                 self._on_change()
             elif self._watch.gone():
                 self._on_removed()

@@ -42,8 +42,8 @@ class ProcessRevocations:
 
     def find(self, document: bytes) -> Mapping[str, Any]:
         """Return which sources revoke the targets. Raises Refusal."""
-        found = [self._revocations.look_up((entry.by, entry.issuer, entry.value)) for entry in _read(document)]
-        return {"revoked": found}
+        sources = [self._revocations.look_up((entry.by, entry.issuer, entry.value)) for entry in _read(document)]
+        return {"revoked": sources}
 
     def catch_up(self) -> None:
         """Read what another process of this pod has written."""
@@ -68,12 +68,12 @@ def _apply(change: Callable[[], int]) -> int | str:
 def _read(document: bytes) -> tuple[RevocationEntry, ...]:
     """Read the entries of a command. Raises Refusal."""
     try:
-        read = parse_revocation_list(document, max_entries=MAX_ENTRIES)
+        parsed = parse_revocation_list(document, max_entries=MAX_ENTRIES)
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, (str(error),)) from None
-    if read.errors:  # unlike a list: the sender is there to correct it
-        raise Refusal(HTTPStatus.BAD_REQUEST, tuple(f"entry {place}: {why}" for place, why in read.errors))
-    return read.entries
+    if parsed.errors:  # unlike a list: the sender is there to correct it
+        raise Refusal(HTTPStatus.BAD_REQUEST, tuple(f"entry {index}: {why}" for index, why in parsed.errors))
+    return parsed.entries
 
 
 class PodRevocations:
@@ -84,20 +84,20 @@ class PodRevocations:
 
     def describe(self) -> Mapping[str, Any]:
         """Return the description of the first worker that answers, and the silent workers. Raises OSError."""
-        found = self._workers.read(PATH)
-        if not found:
-            return {"sources": [], "max_entries": 0, "silent_workers": self._workers.silent(found)}
-        return {**next(iter(found.values())), "silent_workers": self._workers.silent(found)}
+        by_worker = self._workers.read(PATH)
+        if not by_worker:
+            return {"sources": [], "max_entries": 0, "silent_workers": self._workers.silent(by_worker)}
+        return {**next(iter(by_worker.values())), "silent_workers": self._workers.silent(by_worker)}
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
         """Let the first worker that answers apply the entries, and the others read them. Raises Refusal."""
-        found = self._post_to_one(PATH, document)
-        return {**found, "silent_workers": self.catch_up()}
+        result = self._post_to_one(PATH, document)
+        return {**result, "silent_workers": self.catch_up()}
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
         """Let the first worker that answers take entries back, and the others read that. Raises Refusal."""
-        found = self._post_to_one(UNDO_PATH, document)
-        return {**found, "silent_workers": self.catch_up()}
+        result = self._post_to_one(UNDO_PATH, document)
+        return {**result, "silent_workers": self.catch_up()}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
         """Return the result of the first worker that answers. Raises Refusal."""
@@ -107,10 +107,10 @@ class PodRevocations:
         answer = self._workers.post_to_one(path, document)
         if answer is None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, ("no worker answers",))
-        found: Mapping[str, Any] = json.loads(answer.body)
+        result: Mapping[str, Any] = json.loads(answer.body)
         if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-            raise Refusal(HTTPStatus(answer.status), tuple(found["errors"]))
-        return found
+            raise Refusal(HTTPStatus(answer.status), tuple(result["errors"]))
+        return result
 
     def catch_up(self) -> list[int]:
         """Let all workers read their file; return those that did not answer: they read it within a second or so."""

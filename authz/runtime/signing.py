@@ -55,10 +55,10 @@ class ProcessSigning:
     def withdraw(self, kid: str) -> tuple[HTTPStatus, str]:
         """Withdraw a key at once."""
         try:
-            found = self._keyring.withdraw(kid)
+            withdrawn = self._keyring.withdraw(kid)
         except StateError as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, str(error)
-        if not found:
+        if not withdrawn:
             return HTTPStatus.NOT_FOUND, "no key has this kid"
         text = f"key {kid} is withdrawn: readers that cache it accept it for as long as they do"
         if self._keyring.listed:

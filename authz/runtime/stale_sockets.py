@@ -33,10 +33,10 @@ def clear_sockets(listen: str, workers: int) -> None:
         return
     ours = {_socket_of(address) for address in worker_addresses(listen, workers)}
     theirs = re.compile(rf"{re.escape(path.stem)}(-[0-9]+)?{re.escape(path.suffix)}")
-    for found in _list_folder(path.parent):
-        if theirs.fullmatch(found.name) and found not in ours:
+    for candidate in _list_folder(path.parent):
+        if theirs.fullmatch(candidate.name) and candidate not in ours:
             with suppress(OSError):
-                remove_stale_socket(found)
+                remove_stale_socket(candidate)
 
 
 @contextmanager

@@ -150,13 +150,13 @@ class Supervisor:
         except OSError as error:
             self._schedule_restart(worker, f"cannot be started: {error}", now)
 
-    def _schedule_restart(self, worker: _Worker, what: str, now: float) -> None:
+    def _schedule_restart(self, worker: _Worker, cause: str, now: float) -> None:
         worker.unanswered = None
         if now - worker.started_at >= STABLE_AFTER:
             worker.backoff = INITIAL_BACKOFF
         pause = worker.backoff * (1 - self._jitter() / 2)
         worker.due_at, worker.backoff = now + pause, min(worker.backoff * 2, MAX_BACKOFF)
-        log.error("worker %d %s; it is restarted in %.1f s", worker.number, what, pause)
+        log.error("worker %d %s; it is restarted in %.1f s", worker.number, cause, pause)
 
     def _fail_start(self, failed: _Worker, next_signal: NextSignal) -> int:
         """Stop all workers; the worker that cannot start has printed why."""

@@ -41,11 +41,13 @@ class LivenessProbe:
 
     def answered(self) -> frozenset[int]:
         """Return the workers that have answered since the last call, and send them the next request."""
-        found = frozenset(number for number, pending in list(self._open.items()) if self._has_answered(number, pending))
+        numbers = frozenset(
+            number for number, pending in list(self._open.items()) if self._has_answered(number, pending)
+        )
         for number, path in enumerate(self._sockets):
             if number not in self._open and (connection := _send_request(path, "/livez")) is not None:
                 self._open[number] = _Pending(number, connection)
-        return found
+        return numbers
 
     def forget(self, number: int) -> None:
         """Drop the request to a worker that has ended: its response would not be from the next process."""

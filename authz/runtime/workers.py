@@ -58,7 +58,7 @@ class Workers(Collector):
             for number, answer in sorted(answers.items())
             for position, issuer in enumerate(json.loads(answer.body)["issuers"])
         ]
-        described.sort(key=lambda found: found[:2])
+        described.sort(key=lambda line: line[:2])
         return {"issuers": [issuer for _, _, issuer in described], "silent_workers": self.silent(answers)}
 
     def refresh_keys(self, issuer: str | None) -> dict[str, object] | None:
@@ -84,9 +84,9 @@ class Workers(Collector):
     def post_to_one(self, target: str, body: bytes = b"") -> WorkerResponse | None:
         """Post *body* to the first worker that answers, and return its answer; None if none does."""
         for socket in self._sockets:
-            found = request_all([socket], target, seconds=SECONDS, method="POST", body=body)
-            if found:
-                return found[0]
+            replies = request_all([socket], target, seconds=SECONDS, method="POST", body=body)
+            if replies:
+                return replies[0]
         return None
 
     def silent(self, answered: Container[int]) -> list[int]:
@@ -110,7 +110,9 @@ class Workers(Collector):
 
 def documents(answers: Mapping[int, WorkerResponse]) -> dict[int, Any]:
     """Return the JSON data of the answers that are OK."""
-    return {number: json.loads(each.body) for number, each in sorted(answers.items()) if each.status == HTTPStatus.OK}
+    return {
+        number: json.loads(answer.body) for number, answer in sorted(answers.items()) if answer.status == HTTPStatus.OK
+    }
 
 
 def merge(expositions: Mapping[int, str]) -> Iterable[Metric]:

@@ -156,9 +156,9 @@ def _latest(threads: Iterable[Mapping[K, _Seen]]) -> dict[K, _Seen]:
     """Return the newest of what the threads saw last."""
     latest: dict[K, _Seen] = {}
     for seen in threads:
-        for key, found in seen.items():
-            if key not in latest or latest[key][2] < found[2]:
-                latest[key] = found
+        for key, slot in seen.items():
+            if key not in latest or latest[key][2] < slot[2]:
+                latest[key] = slot
     return latest
 
 

@@ -78,10 +78,10 @@ class SourceMetrics:
 
     def on_signing_ended(self, result: str) -> None:
         """Count a fact that this process made itself, or could not make. Takes no lock."""
-        made = self._made.get(result)
-        if made is None:
-            made = self._made[result] = self._metrics.tally(*self._labels, result)
-        made.add()
+        counter = self._made.get(result)
+        if counter is None:
+            counter = self._made[result] = self._metrics.tally(*self._labels, result)
+        counter.add()
 
     def on_refused(self, result: str) -> None:
         """Count a question that was not asked."""

@@ -58,5 +58,5 @@ class HeavyHitters:
 
 
 def _rank(counts: Mapping[str, int], error_bounds: Mapping[str, int]) -> list[HeavyHitter]:
-    found = [HeavyHitter(name, count, error_bounds.get(name, 0)) for name, count in counts.items()]
-    return sorted(found, key=lambda hitter: (hitter.error_bound - hitter.count, hitter.name))
+    hitters = [HeavyHitter(name, count, error_bounds.get(name, 0)) for name, count in counts.items()]
+    return sorted(hitters, key=lambda hitter: (hitter.error_bound - hitter.count, hitter.name))

@@ -174,13 +174,13 @@ class _Handler(logging.StreamHandler[Stream]):
             super().emit(record)
 
     def _has_room(self, record: logging.LogRecord) -> bool:
-        place = (record.pathname, record.lineno)
-        since, lines = self._tracebacks.get(place, (-inf, 0))
+        source_line = (record.pathname, record.lineno)
+        since, lines = self._tracebacks.get(source_line, (-inf, 0))
         if not 0 <= record.created - since < PERIOD:
             if lines > MAX_TRACEBACKS:
                 record.suppressed = lines - MAX_TRACEBACKS
             since, lines = record.created, 0
-        self._tracebacks[place] = (since, lines + 1)
+        self._tracebacks[source_line] = (since, lines + 1)
         return lines < MAX_TRACEBACKS
 
     def format(self, record: logging.LogRecord) -> str:

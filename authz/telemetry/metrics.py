@@ -134,9 +134,9 @@ class Metrics:
         cached = trail.signature_cached
         if cached is None and reason is Reason.SIGNATURE_INVALID:
             cached = False  # it was looked up, and is not there
-        written = trace if trace is not None and trace.span_id is not None else None
+        exemplar = trace if trace is not None and trace.span_id is not None else None
         labels = (outcome(decision), reason, trail.issuer or "", rule)
-        self._decisions.count(labels, record.seconds, cached=cached, trace=written)
+        self._decisions.count(labels, record.seconds, cached=cached, trace=exemplar)
 
     @property
     def cancelled(self) -> int:
@@ -159,7 +159,7 @@ class Metrics:
 
     def losses(self) -> dict[str, int]:
         """Return the counts of omitted and failed reports, by metric name."""
-        found = {
+        counts = {
             names.LINES_SUMMARISED_TOTAL: self._summarised,
             names.SPANS_DROPPED_TOTAL: self._spans_dropped,
             names.LOG_RECORDS_DROPPED_TOTAL: self._records_dropped,
@@ -167,7 +167,7 @@ class Metrics:
         }
         return {
             f"{name}_total": sum(int(sample.value) for sample in _samples(counter, "_total"))
-            for name, counter in found.items()
+            for name, counter in counts.items()
         } | {f"{names.LINES_LOST_TOTAL}_total": self._lost_lines()}
 
 

@@ -52,8 +52,8 @@ def our_resource() -> Resource:
     """
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the SDK is slow to import
 
-    ours = {"service.name": "authz", "service.version": __version__, "service.instance.id": _instance()}
-    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+    attributes = {"service.name": "authz", "service.version": __version__, "service.instance.id": _instance()}
+    return Resource.create({**attributes, **OTELResourceDetector().detect().attributes})
 
 
 def protocol_of(signal: Signal, environment: Mapping[str, str]) -> tuple[str, str]:
@@ -84,11 +84,11 @@ def make_exporter(signal: Signal, environment: Mapping[str, str]) -> Any:  # noq
     return getattr(exporters, kind)()
 
 
-def read_number(environment: Mapping[str, str], variable: str, what: str, *, default: int) -> int:
+def read_number(environment: Mapping[str, str], variable: str, meaning: str, *, default: int) -> int:
     """Return the number that *variable* gives. Raises ExportError."""
     text = environment.get(variable) or str(default)
     if not text.isascii() or not text.isdigit():
-        raise ExportError(f"{variable}: {text!r} is not a number of {what}")
+        raise ExportError(f"{variable}: {text!r} is not a number of {meaning}")
     return int(text)
 
 

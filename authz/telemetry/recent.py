@@ -128,8 +128,8 @@ class RecentDecisions:
 
     def find(self, wanted: DecisionFilter) -> list[AuditEntry]:
         """Return the decisions that are *wanted*, the newest first."""
-        found = sorted(filter(wanted.admits, (*self._refused.kept(), *self._allowed.kept())), key=_at, reverse=True)
-        return found[: wanted.limit]
+        entries = sorted(filter(wanted.admits, (*self._refused.kept(), *self._allowed.kept())), key=_at, reverse=True)
+        return entries[: wanted.limit]
 
     def complete_since(self) -> float:
         """Return the Unix time since which all decisions are stored; 0 if all are."""
@@ -153,11 +153,11 @@ class _Ring:
         self.positions: Final = count()
 
     def kept(self) -> list[AuditEntry]:
-        return [AuditEntry._make(kept) for kept in self.slots[:] if kept is not None]
+        return [AuditEntry._make(entry) for entry in self.slots[:] if entry is not None]
 
     def complete_since(self) -> float:
-        kept = self.kept()
-        return 0.0 if len(kept) < len(self.slots) else min(map(_at, kept))
+        entries = self.kept()
+        return 0.0 if len(entries) < len(self.slots) else min(map(_at, entries))
 
 
 class _BoundedRing(_Ring):

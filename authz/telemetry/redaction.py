@@ -51,13 +51,13 @@ _INVALID_IN_JSON: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def _replace_tokens(text: str) -> str:
-    kept, start = "", 0
-    while (found := _TOKEN.search(text, start)) is not None:
-        if _begins_json(found[1]):
-            kept, text, start = kept + text[: found.start()] + "[token]", text[found.end() :], 0
+    redacted, start = "", 0
+    while (match := _TOKEN.search(text, start)) is not None:
+        if _begins_json(match[1]):
+            redacted, text, start = redacted + text[: match.start()] + "[token]", text[match.end() :], 0
         else:
-            start = found.start() + 1
-    return kept + text
+            start = match.start() + 1
+    return redacted + text
 
 
 def _begins_json(encoded: str) -> bool:

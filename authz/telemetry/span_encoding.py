@@ -88,8 +88,8 @@ _SPANS_TAG: Final = ScopeSpans.SPANS_FIELD_NUMBER << 3 | 2
 @lru_cache(maxsize=_SHAPES)
 def _encode_shape(shape: Shape, has_parent: bool) -> bytes:  # noqa: FBT001 - a key of the cache
     """Encode what the spans of one *shape* have in common."""
-    known = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
-    flags = known | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK if has_parent else known
+    is_known = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+    flags = is_known | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK if has_parent else is_known
     attributes = b"".join(_attribute(name, value) for name, value in shared_attributes(shape).items())
     span = Span(
         name=names.CHECK_SPAN,

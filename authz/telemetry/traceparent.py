@@ -43,8 +43,8 @@ def find_parent(metadata: Iterable[tuple[str, str | bytes]], client: Mapping[str
 
     If clients are not trusted, *client* is empty. Two headers count as none (W3C Trace Context, section 3.2).
     """
-    found = [value for key, value in metadata if key == _HEADER]
-    if not found:
+    values = [value for key, value in metadata if key == _HEADER]
+    if not values:
         return parse_traceparent(client.get(_HEADER, ""))
-    value = found[0]
-    return parse_traceparent(value) if len(found) == 1 and isinstance(value, str) else None
+    value = values[0]
+    return parse_traceparent(value) if len(values) == 1 and isinstance(value, str) else None

@@ -38,10 +38,10 @@ def answer_about_risk(values: Mapping[str, object]) -> dict[str, InstantLane]:
     The engine does not answer if *values* have neither `level` nor `score`. Raises ValueError for other names.
     """
     if unknown := values.keys() - {*ASSESSMENT_FIELDS, *HISTORY_FIELDS}:
-        known = ", ".join((*ASSESSMENT_FIELDS, *HISTORY_FIELDS))
-        raise ValueError(f"nothing of the risk is called {', '.join(sorted(unknown))}, but {known}")
-    assessed: Any = {name: values[name] for name in ASSESSMENT_FIELDS if name in values}
-    seen: Any = {name: values[name] for name in HISTORY_FIELDS if name in values}
-    assessment = Assessment(**assessed) if assessed else _UNREACHABLE
-    history = ClientHistory(**seen)
+        names = ", ".join((*ASSESSMENT_FIELDS, *HISTORY_FIELDS))
+        raise ValueError(f"nothing of the risk is called {', '.join(sorted(unknown))}, but {names}")
+    assessment_values: Any = {name: values[name] for name in ASSESSMENT_FIELDS if name in values}
+    history_values: Any = {name: values[name] for name in HISTORY_FIELDS if name in values}
+    assessment = Assessment(**assessment_values) if assessment_values else _UNREACHABLE
+    history = ClientHistory(**history_values)
     return {RISK: InstantLane(lambda _: assessment), CLIENT: InstantLane(lambda _: history)}

@@ -204,7 +204,7 @@ class Gateway:
         )
 
     def _find_issuer(self, name: str) -> tuple[Introspection | None, str, IssuerKey]:
-        issuer = next(each for each in self.snapshot.issuers.values() if each.name == name)
+        issuer = next(issuer for issuer in self.snapshot.issuers.values() if issuer.name == name)
         return issuer.introspection, issuer.rules.issuer, self.keys[name]
 
     def _make_lane(self, now: float) -> MintLane:

@@ -12,8 +12,8 @@ from authz.core.requirements import Requirements, RiskRequirement
 def describe_rule(rule: Rule) -> str:
     """Describe whom a rule allows, and what it requires."""
     shadow = ", in shadow" if rule.shadow else ""
-    asked = list(_asked(rule.requirements))
-    return f"{rule.allow}{shadow}" + (f" with {'; '.join(asked)}" if asked else "")
+    requirements = list(_asked(rule.requirements))
+    return f"{rule.allow}{shadow}" + (f" with {'; '.join(requirements)}" if requirements else "")
 
 
 def describe_requirements(wanted: Requirements) -> str:
@@ -33,8 +33,8 @@ def enumerate_words(words: Iterable[str]) -> str:
 
 def _risky(wanted: RiskRequirement) -> Iterable[str]:
     for name in ("failures_1m", "failures_1h", "subject_failures_1m", "subject_failures_1h"):
-        if (most := getattr(wanted, f"max_{name}")) is not None:
-            yield f"at most {most} {name}"
+        if (limit := getattr(wanted, f"max_{name}")) is not None:
+            yield f"at most {limit} {name}"
     if wanted.known_network:
         yield "a known network"
     if wanted.max_score is not None:

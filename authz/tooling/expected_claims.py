@@ -16,12 +16,12 @@ MAX_RULES: Final = 4  # listed for one claim
 
 def describe_expected_claims(issuer: Issuer, rules: tuple[Rule, ...]) -> Iterator[str]:
     """Yield a line for each claim that rules require in tokens of *issuer*: its path, its type, and the rules."""
-    asked: defaultdict[str, list[str]] = defaultdict(list)
+    users: defaultdict[str, list[str]] = defaultdict(list)
     for rule in rules:
         if not rule.requirements.issuers or issuer.name in rule.requirements.issuers:
             for line in dict.fromkeys(_describe(rule.requirements, issuer)):
-                asked[line].append(rule.name)
-    for line, names in asked.items():
+                users[line].append(rule.name)
+    for line, names in users.items():
         more = f" and {len(names) - MAX_RULES} more" if len(names) > MAX_RULES else ""
         yield f"{line}; rule {', '.join(names[:MAX_RULES])}{more}"
 

@@ -118,12 +118,12 @@ def _ask_about_own(issuer: Issuer) -> tuple[bool, str]:
     except SourceError as error:
         return True, f"a token of our own cannot be asked about: {error}"
     if fact.result == "active":
-        said = (
+        problem = (
             ", ".join(sorted(fact.value.members))
             if isinstance(fact.value, IntrospectionResponse)
             else "a signed answer"
         )
-        return True, f"a token of our own is called active, with {said}"
+        return True, f"a token of our own is called active, with {problem}"
     certain, why = _explain_inactive(issuer, token)
     return not certain, f"a token of our own is called {fact.result}: {why}"
 
@@ -137,20 +137,20 @@ def _explain_inactive(issuer: Issuer, token: str) -> tuple[bool, str]:
     claims = _read_claims(token)
     if section is None or claims is None:
         return False, "our client may not ask about it"
-    named = claims.get("aud")
-    audiences = named if isinstance(named, list) else [named]
+    aud = claims.get("aud")
+    audiences = aud if isinstance(aud, list) else [aud]
     if section.client.id is not None and section.client.id not in audiences:
-        shown = ", ".join(str(each) for each in audiences if each) or "absent"
+        shown = ", ".join(str(audience) for audience in audiences if audience) or "absent"
         return False, (
             f"its aud is {shown}, and does not name our client {section.client.id}. To Keycloak's clients each token "
             "is inactive that does not name them: add an Audience mapper"
         )
     url = make_issuer_endpoint(issuer, section.url, resolve=resolve).locate()
-    here, theirs = urlsplit(url).netloc, urlsplit(str(claims.get("iss"))).netloc
-    if here != theirs:
+    our_host, their_host = urlsplit(url).netloc, urlsplit(str(claims.get("iss"))).netloc
+    if our_host != their_host:
         return section.mode is IntrospectionMode.ALWAYS, (
-            f"it was asked about at {here}, and its iss is at {theirs}. For Keycloak each token is inactive that has "
-            "another host name"
+            f"it was asked about at {our_host}, and its iss is at {their_host}. For Keycloak each token is inactive "
+            "that has another host name"
         )
     return False, "the server may take no JWTs"
 

@@ -145,8 +145,10 @@ def probe_keys(config: Config) -> list[ProbedKeys]:
     snapshot = build_snapshot(config)
     issuers = {issuer.name: issuer for issuer in snapshot.issuers.values()}
     return [
-        replace(each, expected=tuple(describe_expected_claims(issuers[each.issuer], snapshot.policy.rules)))
-        for each in fetched
+        replace(
+            issuer_keys, expected=tuple(describe_expected_claims(issuers[issuer_keys.issuer], snapshot.policy.rules))
+        )
+        for issuer_keys in fetched
     ]
 
 

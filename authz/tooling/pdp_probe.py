@@ -67,11 +67,11 @@ def probe_pdp(name: str, pdp: Pdp, question: Mapping[str, object]) -> ProbedPdp:
 
 def made_up_question(name: str, config: Config) -> dict[str, object]:
     """Return a question to the PDP *name* in the words of the first rule that asks it, with made-up values."""
-    rules = (rule.require.pdp for rule in config.rules if rule.require is not None and rule.require.pdp is not None)
-    asked = next((each for each in rules if each.name == name), None)
+    questions = (rule.require.pdp for rule in config.rules if rule.require is not None and rule.require.pdp is not None)
+    first = next((question for question in questions if question.name == name), None)
     texts: tuple[str, ...] = ("user", "GET", "route")
-    if asked is not None:
-        entities = asked.subject.entity, asked.action.action, asked.resource.entity
+    if first is not None:
+        entities = first.subject.entity, first.action.action, first.resource.entity
         written = (entities[0].type, entities[1].name, entities[2].type)
         texts = tuple(_literal(text) or default for text, default in zip(written, texts, strict=True))
     question: dict[str, object] = {

@@ -46,12 +46,12 @@ class ProbeGroup:
 
     def document(self) -> object:
         """Return it as JSON data."""
-        documents = [each.document() for each in self.probes]
+        documents = [probe.document() for probe in self.probes]
         return documents[0] if self.is_one else documents
 
     def failures(self) -> Iterator[str]:
         """Yield a sentence if some fail."""
-        if failed := sum(not each.ok for each in self.probes):
+        if failed := sum(not probe.ok for probe in self.probes):
             yield self.failure.format(failed=failed, total=len(self.probes))
 
 
@@ -59,7 +59,7 @@ def probe_everything(config: Config) -> Iterator[ProbeGroup]:
     """Yield what each kind of system answers; the keys of issuers come first, also if there are none."""
     fetched = list(probe_keys(config))
     yield ProbeGroup("fetched", fetched, "{failed} of {total} issuers have no usable keys")
-    keys = {each.issuer: each.keys for each in fetched}
+    keys = {probed.issuer: probed.keys for probed in fetched}
     risk = probe_risk(config)
     state = probe_shared_state(config.shared_state) if config.shared_state is not None else None
     groups = (

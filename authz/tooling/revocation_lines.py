@@ -35,10 +35,10 @@ def describe_found(
     entries: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Mapping[str, Any]]]
 ) -> Iterator[str]:
     """Describe what revokes each of *entries*."""
-    for entry, by in zip(entries, found, strict=True):
-        if not by:
+    for entry, sources in zip(entries, found, strict=True):
+        if not sources:
             yield f"{_describe(entry)}: not revoked"
-        for source, times in by.items():
+        for source, times in sources.items():
             yield f"{_describe(entry)}: revoked by {escaped(source)}{_describe_times(times)}"
 
 

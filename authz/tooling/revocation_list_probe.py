@@ -35,7 +35,7 @@ class ProbedList:
         """Format it for people."""
         yield f"revocations {self.name}: {printable(self.where)}"
         yield f"  failed        {printable(self.error)}" if self.error else f"  entries       {self.entries}"
-        yield from (f"  rejected      entry {place}: {printable(why)}" for place, why in self.errors[:_MAX_SHOWN])
+        yield from (f"  rejected      entry {index}: {printable(why)}" for index, why in self.errors[:_MAX_SHOWN])
         if self.advice:
             yield f"  to do         {self.advice}"
 
@@ -46,7 +46,7 @@ class ProbedList:
             "source": self.where,
             "ok": self.ok,
             "entries": self.entries,
-            "rejected": [{"entry": place, "why": why} for place, why in self.errors],
+            "rejected": [{"entry": index, "why": why} for index, why in self.errors],
             "detail": self.error,
             "advice": self.advice,
         }

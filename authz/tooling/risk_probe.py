@@ -58,13 +58,13 @@ def probe_risk(config: Config) -> ProbedRisk | None:
         assessment = _ask(section, question)
     except SourceError as error:
         return ProbedRisk(ok=False, findings=(f"{error.result}: {error}",))
-    said = [] if assessment.level is None else [f"level {assessment.level}"]
-    said += [] if assessment.score is None else [f"score {assessment.score:g}"]
-    shown = f"a made-up client has {' and '.join(said)}"
+    values = [] if assessment.level is None else [f"level {assessment.level}"]
+    values += [] if assessment.score is None else [f"score {assessment.score:g}"]
+    summary = f"a made-up client has {' and '.join(values)}"
     if lacking := list(_find_lacking(config, assessment)):
-        return ProbedRisk(ok=False, findings=(f"{shown}; {'; '.join(lacking)}",))
+        return ProbedRisk(ok=False, findings=(f"{summary}; {'; '.join(lacking)}",))
     wrong = try_wrong_credentials(section, lambda auth: _ask(section, question, auth))
-    return ProbedRisk(ok=True, findings=(shown, wrong))
+    return ProbedRisk(ok=True, findings=(summary, wrong))
 
 
 def _find_lacking(config: Config, assessment: Assessment) -> Iterator[str]:

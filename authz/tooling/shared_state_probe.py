@@ -68,10 +68,10 @@ def _use_stream(state: SharedState) -> None:
 def _find_eviction(state: SharedState) -> Iterator[str]:
     """Report a server that forgets keys before they end."""
     try:
-        said = state.execute("INFO", "memory")
+        memory = state.execute("INFO", "memory")
     except SharedStateError:
         return  # our user may not ask
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else ""
+    text = memory.decode("utf-8", "replace") if isinstance(memory, bytes) else ""
     settings = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     policy = settings.get("maxmemory_policy", "noeviction")
     if policy != "noeviction" and settings.get("maxmemory", "0") != "0":

@@ -65,33 +65,33 @@ def probe_signing(config: Config) -> Iterator[ProbedSigning]:
 
 
 def _try_key(name: str, section: SigningKey) -> ProbedSigning:
-    what = f"signing key {name}"
+    label = f"signing key {name}"
     try:
         signer = make_signer(section)
     except SigningUnavailable as error:
-        return ProbedSigning(what, ok=False, finding=f"{error.failure.value}: {error}")
+        return ProbedSigning(label, ok=False, finding=f"{error.failure.value}: {error}")
     try:
         _sign_and_verify(signer)
     except SigningUnavailable as error:
-        return ProbedSigning(what, ok=False, finding=f"{error.failure.value}: {error}")
+        return ProbedSigning(label, ok=False, finding=f"{error.failure.value}: {error}")
     except (Rejected, ValueError) as error:
-        return ProbedSigning(what, ok=False, finding=f"what it signs is not verified with its public key: {error}")
+        return ProbedSigning(label, ok=False, finding=f"what it signs is not verified with its public key: {error}")
     finally:
         signer.close()
-    return ProbedSigning(what, ok=True, finding=f"signs by {signer.algorithm}, and key {signer.kid} verifies it")
+    return ProbedSigning(label, ok=True, finding=f"signs by {signer.algorithm}, and key {signer.kid} verifies it")
 
 
 def _try_store(section: SharedState, secret_file: Path) -> ProbedSigning:
-    what = "signing keys in the shared state"
+    label = "signing keys in the shared state"
     try:
         with closing(open_shared_state(section)) as state:
             known = SharedStore(state, secret_file).read().ring.keys
             beside = state.key("probe", secrets.token_hex(8))
             if not state.create(beside, milliseconds=1000) or state.replace(beside, b"", b""):
-                return ProbedSigning(what, ok=False, finding="a value is replaced that was not read")
+                return ProbedSigning(label, ok=False, finding="a value is replaced that was not read")
     except (SharedStateError, StateError) as error:
-        return ProbedSigning(what, ok=False, finding=str(error))
-    return ProbedSigning(what, ok=True, finding=f"{len(known)} keys are read, and can be replaced")
+        return ProbedSigning(label, ok=False, finding=str(error))
+    return ProbedSigning(label, ok=True, finding=f"{len(known)} keys are read, and can be replaced")
 
 
 def _sign_and_verify(signer: Signer) -> None:
@@ -107,7 +107,7 @@ def _try_exchange(config: Config) -> ProbedSigning:
     exchange = config.identity.exchange
     if exchange is None:
         raise ValueError("no exchange is configured")
-    what = f"token exchange at {exchange.issuer}"
+    label = f"token exchange at {exchange.issuer}"
     token = config.identity.token
     sent = {"subject": _NEVER_ISSUED, "audiences": token.audience if token is not None else (), "scope": ""}
     source = make_exchange(config.issuers[exchange.issuer], exchange)
@@ -116,11 +116,11 @@ def _try_exchange(config: Config) -> ProbedSigning:
     except SourceError as error:
         if error.result == "bad_request":  # RFC 8693 section 2.2.2: invalid_request, for a token that is not valid
             return ProbedSigning(
-                what, ok=True, finding=f"refuses a token that was never issued, or our client: {error}"
+                label, ok=True, finding=f"refuses a token that was never issued, or our client: {error}"
             )
-        return ProbedSigning(what, ok=False, finding=f"{error.result}: {error}")
+        return ProbedSigning(label, ok=False, finding=f"{error.result}: {error}")
     finally:
         source.close()
     if isinstance(fact.value, ExchangeRefused):
-        return ProbedSigning(what, ok=True, finding=f"refuses a token that was never issued: {fact.value.why}")
-    return ProbedSigning(what, ok=False, finding="gives a token for one that was never issued: this proves nothing")
+        return ProbedSigning(label, ok=True, finding=f"refuses a token that was never issued: {fact.value.why}")
+    return ProbedSigning(label, ok=False, finding="gives a token for one that was never issued: this proves nothing")

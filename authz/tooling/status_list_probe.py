@@ -62,13 +62,13 @@ class ProbedStatusList:
 
 def probe_status_lists(config: Config, keys: Mapping[str, KeySet | None]) -> list[ProbedStatusList]:
     """Fetch every list, one after the other; *keys* are those of issuers by their configured names."""
-    snapshot, found = build_snapshot(config), []
+    snapshot, probed = build_snapshot(config), []
     issuers = {issuer.name: replace(issuer, keys=keys.get(issuer.name)) for issuer in snapshot.issuers.values()}
     for name, section in config.issuers.items():
         if section.status_list is not None:
             source = make_status_list_source(section)
-            found += [_probe(uri, issuers[name], snapshot, source) for uri in section.status_list.uris]
-    return found
+            probed += [_probe(uri, issuers[name], snapshot, source) for uri in section.status_list.uris]
+    return probed
 
 
 def _probe(uri: str, issuer: Issuer, snapshot: Snapshot, source: StatusListSource) -> ProbedStatusList:

@@ -86,7 +86,7 @@ def write_list() -> str:
     having = {trait: [name for name, upstream in UPSTREAMS.items() if trait in upstream.traits] for trait in Trait}
     without = [name for name, upstream in UPSTREAMS.items() if not upstream.traits]
     lines = [*having.items(), ("none of this", without)]
-    return "".join(f"- {what}: {', '.join(f'`{name}`' for name in names)}\n" for what, names in lines)
+    return "".join(f"- {heading}: {', '.join(f'`{name}`' for name in names)}\n" for heading, names in lines)
 
 
 _MethodAndPath = tuple[str, tuple[str, ...]]  # method and segments
@@ -100,7 +100,7 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
     """Report each rule around which a trait of *upstream* leads to one that asks less."""
     rules = build_rules(config)
     finder = _BypassFinder(rules)
-    for place, rule in enumerate(rules):
+    for position, rule in enumerate(rules):
         if rule.shadow or rule.allow is AccessMode.PUBLIC:
             continue
         for trait in sorted(upstream.traits):
@@ -108,15 +108,15 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
                 if rule.match.hosts:
                     message = f"{upstream.title} {trait}: a client chooses the host that it sees"
                     hint = "have Envoy remove the header, as `authz envoy-config` does"
-                    yield Problem(path=("rules", place, "match", "hosts"), message=message, hint=hint)
+                    yield Problem(path=("rules", position, "match", "hosts"), message=message, hint=hint)
                 continue
-            found = next(finder.find_bypasses(rule, trait), None)
-            if found is not None:
-                (method, segments), by = found
-                what = f"{method} /{'/'.join(segments)}"
-                message = f"{upstream.title} {trait}: it may serve {what} by the route of this rule, "
+            bypass = next(finder.find_bypasses(rule, trait), None)
+            if bypass is not None:
+                (method, segments), by = bypass
+                request = f"{method} /{'/'.join(segments)}"
+                message = f"{upstream.title} {trait}: it may serve {request} by the route of this rule, "
                 message += f"rule {quote(by.name)} decides, which requires less"
-                yield Problem(path=("rules", place), message=message, hint=_REMEDIES[trait])
+                yield Problem(path=("rules", position), message=message, hint=_REMEDIES[trait])
 
 
 _Scope = tuple[str, Mapping[str, str], str]  # host, context and method

@@ -61,7 +61,7 @@ def view(state: ConsoleState) -> bytes:
         replace(state, query={}),  # no link may hold what was written: among the headers may be a token
         element("p", "Decides a request as the running sidecar would, with its rules and keys of this moment."),
         warning(state.document["problem"]) if state.document.get("problem") else None,
-        (_explanation(each) for each in _different(explanations)),
+        (_explanation(explanation) for explanation in _different(explanations)),
         form,
     )
 
@@ -69,16 +69,18 @@ def view(state: ConsoleState) -> bytes:
 def _different(explanations: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Yield the first of those that say the same, with all of their workers."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for each in explanations:
-        groups.setdefault(f"{each['decision']} {each['reason']} {each['detail']}", []).append(each)
+    for explanation in explanations:
+        groups.setdefault(f"{explanation['decision']} {explanation['reason']} {explanation['detail']}", []).append(
+            explanation
+        )
     for alike in groups.values():
-        yield {**alike[0], "workers": [str(each["worker"]) for each in alike if "worker" in each]}
+        yield {**alike[0], "workers": [str(explanation["worker"]) for explanation in alike if "worker" in explanation]}
 
 
 def _explanation(explanation: Mapping[str, Any]) -> Markup:
     decision = str(explanation["decision"])
     workers = explanation["workers"]
-    by = f", by worker {', '.join(workers)}" if workers else ""
+    workers_note = f", by worker {', '.join(workers)}" if workers else ""
     verdict = element("span", f"{decision} {explanation['reason']}", class_=decision)
     detail = f": {explanation['detail']}" if explanation["detail"] else ""
     rows = ((step["number"], step["step"], step["ended"], step["looked_at"]) for step in explanation["steps"])
@@ -89,16 +91,16 @@ def _explanation(explanation: Mapping[str, Any]) -> Markup:
     ]
     return element(
         "section",
-        element("p", verdict, detail, by, role="status"),
-        table(f"Steps{by}", ("", "step", "ended", "looked at"), rows),
+        element("p", verdict, detail, workers_note, role="status"),
+        table(f"Steps{workers_note}", ("", "step", "ended", "looked at"), rows),
         element("ul", (element("li", note) for note in (*notes, *explanation["notes"]))),
     )
 
 
 def _pairs(form: Mapping[str, str], name: str, mark: str) -> Iterator[tuple[str, str]]:
     for line in form.get(name, "").splitlines():
-        key, found, value = line.partition(mark)
-        if line.strip() and (not found or not key.strip()):
+        key, separator, value = line.partition(mark)
+        if line.strip() and (not separator or not key.strip()):
             raise QuestionError(f"{name}: a line has no {mark!r} between name and value")
         if line.strip():
             yield key.strip(), value.strip()

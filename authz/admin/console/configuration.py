@@ -56,7 +56,7 @@ def _differences(document: Mapping[str, Any]) -> Markup:
     return table(
         "Taken up at the next start",
         ("key", "in use", "in the file"),
-        ((each["path"], each["running"], each["file"]) for each in document["needs_restart"]),
+        ((difference["path"], difference["running"], difference["file"]) for difference in document["needs_restart"]),
         empty="What is in use is what is in the file." if not document["rejected"] else "None.",
     )
 
@@ -71,9 +71,9 @@ def _entries(state: ConsoleState, kind: str) -> Markup:
         (
             element(
                 "details",
-                element("summary", each["name"]),
-                preformatted(each["text"], f"{kind.removesuffix('s')} {each['name']}"),
+                element("summary", entry["name"]),
+                preformatted(entry["text"], f"{kind.removesuffix('s')} {entry['name']}"),
             )
-            for each in entries
+            for entry in entries
         ),
     )

@@ -21,8 +21,8 @@ _LINKED: Final = {"reason": "reason", "rule": "rule", "issuer": "issuer", "subje
 def view(state: ConsoleState) -> bytes:
     """Return the page."""
     query, document = state.query, state.document
-    found: Sequence[Mapping[str, Any]] = document["decisions"]
-    shown = found[:SIZE]
+    decisions: Sequence[Mapping[str, Any]] = document["decisions"]
+    shown = decisions[:SIZE]
     filters = {name: query.get(name, "") for name in FILTERS}
     form = element(
         "form",
@@ -40,7 +40,7 @@ def view(state: ConsoleState) -> bytes:
         role="search",
     )
     older = None
-    if len(found) > SIZE:
+    if len(decisions) > SIZE:
         older = element("p", element("a", "older", href=address(PATH, {**filters, "before": repr(shown[-1]["at"])})))
     return page(
         PATH,

@@ -32,17 +32,17 @@ def view(state: ConsoleState) -> bytes:
     """Return the page: some issuers, or the one that is asked for."""
     issuers: Sequence[_Issuer] = state.document["issuers"]
     wanted, start = state.query.get("issuer", ""), start_of(state.query, "from")
-    found = [issuer for issuer in issuers if wanted in {"", issuer["issuer"]}]
-    shown = found if wanted else found[start : start + SIZE]
+    selected = [issuer for issuer in issuers if wanted in {"", issuer["issuer"]}]
+    shown = selected if wanted else selected[start : start + SIZE]
     return page(
         PATH,
         state,
         element("p", "The keys that ", element("em", wanted), " serves by. ", element("a", "all issuers", href=PATH))
         if wanted
         else None,
-        warning("No issuer of this name is configured.") if wanted and not found else None,
+        warning("No issuer of this name is configured.") if wanted and not selected else None,
         _overview(shown) if not wanted else None,
-        pages(PATH, state.query, "from", start, SIZE, len(found)) if not wanted else None,
+        pages(PATH, state.query, "from", start, SIZE, len(selected)) if not wanted else None,
         (_describe(issuer, state) for issuer in shown[: SIZE * 4]) if wanted else None,
     )
 

@@ -34,10 +34,10 @@ _VOID: Final = frozenset({"br", "input", "link", "meta"})
 
 def text(value: object) -> Markup:
     """Return *value* as text in HTML."""
-    written = str(value)
-    if _ESCAPED.search(written) is None:
-        return Markup(written)
-    return Markup(escape(_MISLEADING.sub(_show_number, written), quote=True))
+    plain = str(value)
+    if _ESCAPED.search(plain) is None:
+        return Markup(plain)
+    return Markup(escape(_MISLEADING.sub(_show_number, plain), quote=True))
 
 
 def element(name: str, /, *children: Child, **attributes: object) -> Markup:
@@ -46,8 +46,8 @@ def element(name: str, /, *children: Child, **attributes: object) -> Markup:
     An attribute is written with hyphens for underscores (`class_` is class). None or False leaves it out; True writes
     its name alone.
     """
-    written = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    start = f"<{name}{written}>"
+    rendered = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    start = f"<{name}{rendered}>"
     return Markup(start if name in _VOID else f"{start}{join(children)}</{name}>")
 
 
@@ -72,5 +72,5 @@ def _attribute(name: str, value: object) -> str:
     return f" {name}" if value is True else f' {name}="{text(value)}"'
 
 
-def _show_number(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _show_number(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

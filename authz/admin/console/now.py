@@ -25,8 +25,8 @@ class _Series:
     unit: str
 
     def chart(self) -> Markup:
-        known = [value for value in self.values if value is not None]
-        last, highest = (known[-1], max(known)) if known else (0.0, 0.0)
+        numbers = [value for value in self.values if value is not None]
+        last, highest = (numbers[-1], max(numbers)) if numbers else (0.0, 0.0)
         caption = f"{self.name}: {last:,.4g} {self.unit}, highest {highest:,.4g} {self.unit}"
         lines = (element("polyline", points=" ".join(points)) for points in self._lines(highest or 1.0))
         width = max(len(self.values) - 1, 1)
@@ -43,9 +43,9 @@ class _Series:
     def _lines(self, highest: float) -> Iterator[list[str]]:
         """Yield the points of each part of the line without a gap."""
         points: list[str] = []
-        for place, value in enumerate([*self.values, None]):
+        for index, value in enumerate([*self.values, None]):
             if value is not None:
-                points.append(f"{place},{_HEIGHT - 1 - value / highest * (_HEIGHT - 2):.1f}")
+                points.append(f"{index},{_HEIGHT - 1 - value / highest * (_HEIGHT - 2):.1f}")
             elif points:
                 yield points
                 points = []
@@ -79,7 +79,7 @@ def view(state: ConsoleState) -> bytes:
             )
         ),
         element("h2", "The last hour"),
-        element("div", (each.chart() for each in series), class_="charts"),
+        element("div", map(_Series.chart, series), class_="charts"),
         _reasons(steps),
     )
 
@@ -87,10 +87,10 @@ def view(state: ConsoleState) -> bytes:
 def _reasons(steps: Sequence[dict[str, Any]]) -> Markup:
     hour: dict[str, int] = {}
     minute: dict[str, int] = {}
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         for reason, count in step["reasons"].items():
             hour[reason] = hour.get(reason, 0) + count
-            if place >= len(steps) - _RECENT_STEPS:
+            if index >= len(steps) - _RECENT_STEPS:
                 minute[reason] = minute.get(reason, 0) + count
     denied = sum(count for reason, count in hour.items() if reason not in _ALLOWS)
     rows = (

@@ -81,8 +81,8 @@ def reload_link(path: str, state: ConsoleState) -> Markup:
 
 def address(path: str, query: Mapping[str, object]) -> str:
     """Return the address of a view with the values of *query* that there are."""
-    given = {name: value for name, value in query.items() if value not in {None, ""}}
-    return f"{path}?{urlencode(given, errors='backslashreplace')}" if given else path
+    parameters = {name: value for name, value in query.items() if value not in {None, ""}}
+    return f"{path}?{urlencode(parameters, errors='backslashreplace')}" if parameters else path
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]], *, empty: str = "None.") -> Markup:
@@ -91,11 +91,11 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]],
     if not body:
         return join((element("h2", caption), element("p", empty)))
     head = element("tr", (element("th", name, scope="col") for name in columns))
-    made = element("table", element("thead", head), element("tbody", body))
+    rendered = element("table", element("thead", head), element("tbody", body))
     return join(
         (
             element("h2", caption),
-            element("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption),
+            element("div", rendered, class_="scroll", tabindex="0", role="region", aria_label=caption),
         )
     )
 

@@ -67,15 +67,19 @@ def _shared(health: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
 
 def _clients(caption: str, clients: Sequence[Mapping[str, Any]]) -> Markup:
     rows = (
-        (each["client"], f"{each['failures']:,}", f"{each['error_bound']:,}" if each["error_bound"] else "exact")
-        for each in clients[:MAX_SHOWN]
+        (
+            client["client"],
+            f"{client['failures']:,}",
+            f"{client['error_bound']:,}" if client["error_bound"] else "exact",
+        )
+        for client in clients[:MAX_SHOWN]
     )
     return table(caption, ("client, or /64 network", "denials", "of these uncertain"), rows)
 
 
 def _ranked(caption: str, name: str, ranked: Sequence[Mapping[str, Any]]) -> Markup:
     rows = (
-        (element("a", each["name"], href=address("/console/decisions", {name: each["name"]})), each["failures"])
-        for each in ranked[:MAX_SHOWN]
+        (element("a", item["name"], href=address("/console/decisions", {name: item["name"]})), item["failures"])
+        for item in ranked[:MAX_SHOWN]
     )
     return table(caption, (name, "denials"), rows)

@@ -125,8 +125,8 @@ class _Console:
             document = self.source.explain(attempt.question_of(form))
         except QuestionError as error:
             document = {"problem": str(error)}
-        kept = {name: value for name, value in form.items() if name not in {"token", "csrf"}}
-        return self._show(attempt.view, kept, document)
+        fields = {name: value for name, value in form.items() if name not in {"token", "csrf"}}
+        return self._show(attempt.view, fields, document)
 
     def explain(self, request: AdminRequest) -> AdminResponse:
         """Explain a request in JSON."""

@@ -94,11 +94,11 @@ def _check_proof(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
 
 def check_client(client: Client, issuer: Issuer, path: KeyPath, *, has_id: bool = True) -> Iterator[Problem]:
     """Report a client of *issuer* that cannot prove who it is; with *has_id* it needs an id, or a bearer token."""
-    given = [key for key in _AUTH_METHODS if getattr(client, key)]
-    if len(given) != 1:
+    methods = [key for key in _AUTH_METHODS if getattr(client, key)]
+    if len(methods) != 1:
         message = f"must have one of {', '.join(_AUTH_METHODS)}"
-        yield Problem(path=path, message=message if not given else f"{message}, and has {' and '.join(given)}")
-    if has_id and not client.id and given != ["bearer_token_file"]:
+        yield Problem(path=path, message=message if not methods else f"{message}, and has {' and '.join(methods)}")
+    if has_id and not client.id and methods != ["bearer_token_file"]:
         yield Problem(path=path, message="needs the id of the client")
     if client.mtls and issuer.fetch.client_cert_file is None:
         yield Problem(path=(*path, "mtls"), message="needs the certificate in fetch.client_cert_file")

@@ -36,9 +36,9 @@ def check_issuers(config: Config) -> Iterator[Problem]:
             yield Problem(path=path, message=message)
         for iss in dict.fromkeys(issuer.accepted_issuers):
             if iss in first:
-                place, what = ("tenants", f"{iss} ") if issuer.tenants else ("issuer", "")
-                message = f"{what}is the issuer of {quote(first[iss])} already"
-                yield Problem(path=(*path, place), message=message)
+                key, subject = ("tenants", f"{iss} ") if issuer.tenants else ("issuer", "")
+                message = f"{subject}is the issuer of {quote(first[iss])} already"
+                yield Problem(path=(*path, key), message=message)
             first.setdefault(iss, name)
         for check_one in (
             _check_tokens,
@@ -89,15 +89,15 @@ def _check_algorithms(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if not issuer.algorithms:
         yield Problem(path=(*path, "algorithms"), message="must not be empty")
     for index, algorithm in enumerate(issuer.algorithms):
-        place = (*path, "algorithms", index)
+        entry_path = (*path, "algorithms", index)
         if algorithm.strip().lower() == "none":
-            yield Problem(path=place, message="none means tokens without a signature: anyone can forge them")
+            yield Problem(path=entry_path, message="none means tokens without a signature: anyone can forge them")
         elif algorithm not in ALGORITHMS:
             message = f"unknown algorithm {quote(algorithm)}"
-            yield Problem(path=place, message=message, hint=suggest(algorithm, ALGORITHMS))
+            yield Problem(path=entry_path, message=message, hint=suggest(algorithm, ALGORITHMS))
         elif ALGORITHMS[algorithm].kty == "oct" and issuer.jwks_file is None:
             message = f"{algorithm} needs a secret, which is only read from jwks_file"
-            yield Problem(path=place, message=message)
+            yield Problem(path=entry_path, message=message)
 
 
 def _check_key_source(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
@@ -175,8 +175,8 @@ def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         try:
             ipaddress.ip_network(text)
         except ValueError as error:
-            place = (*path, "allowed_networks", index)
-            yield Problem(path=place, message=f"must be a network such as 10.0.0.0/8: {error}")
+            entry_path = (*path, "allowed_networks", index)
+            yield Problem(path=entry_path, message=f"must be a network such as 10.0.0.0/8: {error}")
     if fetch.proxy is not None:
         try:
             check_url(fetch.proxy, http=True, query=False)

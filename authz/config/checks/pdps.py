@@ -39,11 +39,11 @@ def _check_url(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
     if problems := list(check_called_url(pdp.url, path, http=pdp.allows_http, section=path[:2])):
         yield from problems
         return
-    at = urlsplit(pdp.url).path.rstrip("/")
-    if not at:
+    endpoint = urlsplit(pdp.url).path.rstrip("/")
+    if not endpoint:
         hint = f"AuthZEN: {_ENDPOINT}" if pdp.kind is PdpKind.AUTHZEN else "OPA: /v1/data/, and the path of a rule"
         yield Problem(path=path, message="names no endpoint", hint=hint)
-    elif pdp.kind is PdpKind.AUTHZEN and at.endswith("/evaluations"):
+    elif pdp.kind is PdpKind.AUTHZEN and endpoint.endswith("/evaluations"):
         message = "is the endpoint for several evaluations: some servers report errors there as denials"
         yield Problem(path=path, message=message, hint=f"use {_ENDPOINT}")
 
@@ -58,18 +58,18 @@ def _check_question(rule: Rule, question: PdpQuestion, path: KeyPath, config: Co
         templates = ()  # reported at its place
     known = {name for template in templates for name in template.params}
     for section, key, read in _templates(question):
-        place = (*path, *_within(question, section), key)
+        setting_path = (*path, *_within(question, section), key)
         try:
             if getattr(section, key) == "":
                 raise ValueError("must not be empty")
             used = list(_find_params(read(key)))
         except ValueError as error:
-            yield Problem(path=place, message=str(error))
+            yield Problem(path=setting_path, message=str(error))
             continue
         for name in used if templates else ():
             if name not in known:
                 message = f"no path of this rule has a parameter {quote(name)}"
-                yield Problem(path=place, message=message, hint=suggest(name, known))
+                yield Problem(path=setting_path, message=message, hint=suggest(name, known))
 
 
 _Read = Callable[[str], Template]

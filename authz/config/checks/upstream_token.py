@@ -32,8 +32,8 @@ def check_upstream_token(config: Config) -> Iterator[Problem]:
         yield from _check_format(token)
     if not token.audience or not all(token.audience):
         yield Problem(path=(*_PATH, "audience"), message="must name the upstream")
-    for place, rule in enumerate(config.rules):
-        path: KeyPath = ("rules", place, "upstream_audience")
+    for index, rule in enumerate(config.rules):
+        path: KeyPath = ("rules", index, "upstream_audience")
         if rule.upstream_audience is not None and (not rule.upstream_audience or not all(rule.upstream_audience)):
             yield Problem(path=path, message="must not be empty")
     yield from _check_claims(token, config)

@@ -25,22 +25,22 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
     if token is not None and not any(claim.claim == "iss" for claim in token.claims.values()):
         path = ("identity", "token", "claims")
         yield Problem(path=path, message=message, hint="copy iss into a claim, such as caller_iss: iss", widens=True)
-    for place, rule in enumerate(config.rules):
+    for index, rule in enumerate(config.rules):
         require = rule.require
-        named = require.issuers or () if require is not None else ()
-        if require is None or (len(named) == 1 and several.isdisjoint(named)):
+        issuers = require.issuers or () if require is not None else ()
+        if require is None or (len(issuers) == 1 and several.isdisjoint(issuers)):
             continue
         for key in ("claims", "all_of"):
             if "sub" in (getattr(require, key) or ()):
-                path = ("rules", place, "require", key, "sub")
+                path = ("rules", index, "require", key, "sub")
                 hint = "name the issuer under issuers"
                 yield Problem(path=path, message=message, hint=hint, widens=True)
         if require.when and "claims.sub" in require.when and "claims.iss" not in require.when:
-            path = ("rules", place, "require", "when")
+            path = ("rules", index, "require", "when")
             hint = "name the issuer under issuers, or compare claims.iss too"
             yield Problem(path=path, message=message, hint=hint, widens=True)
         if require.pdp is not None and _reads_sub_alone(require.pdp):
-            path = ("rules", place, "require", "pdp", "subject", "id")
+            path = ("rules", index, "require", "pdp", "subject", "id")
             hint = "name the issuer under issuers, or send claims.iss too, such as in subject.properties"
             yield Problem(path=path, message=message, hint=hint, widens=True)
 

@@ -51,15 +51,16 @@ def find_fallthrough(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
                     guarded = (guarded or set()) | differences
             elif differences := differences - reported:
                 reported |= differences
-                which = " or ".join(sorted(differences))
+                summary = " or ".join(sorted(differences))
                 where = "" if cover.host in hosts else f" on {cover.host}"
-                message = f"weaker-fallthrough: with {which}{where}, {below.name} below decides, which requires less"
+                message = f"weaker-fallthrough: with {summary}{where}, {below.name} below decides, which requires less"
                 yield Problem(path=entry.path, message=message, hint=_hint(differences, path), widens=True)
 
 
-def _matches_all(by: IndexedRule, entry: IndexedRule) -> bool:
-    """Return whether *by* matches all methods and contexts of *entry*."""
-    return (not by.methods or (bool(entry.methods) and entry.methods <= by.methods)) and by.context <= entry.context
+def _matches_all(other: IndexedRule, entry: IndexedRule) -> bool:
+    """Return whether *other* matches all methods and contexts of *entry*."""
+    all_methods = not other.methods or (bool(entry.methods) and entry.methods <= other.methods)
+    return all_methods and other.context <= entry.context
 
 
 def _find_guarded(entry: IndexedRule, scope: tuple[HostPattern | None, PathTemplate], index: RuleIndex) -> set[str]:
@@ -74,8 +75,8 @@ def _find_guarded(entry: IndexedRule, scope: tuple[HostPattern | None, PathTempl
         difference
         for difference, template in variants.items()
         if any(
-            _matches_all(by, entry) and requires_no_less(by.rule, entry.rule)
-            for by in (cover.entry for cover in index.above(entry, host, template))
+            _matches_all(upper, entry) and requires_no_less(upper.rule, entry.rule)
+            for upper in (cover.entry for cover in index.above(entry, host, template))
         )
     }
 
@@ -112,8 +113,10 @@ def _differences(entry: IndexedRule, scope: tuple[HostPattern | None, PathTempla
         differences.add("another context")
     if below.rule.accept:
         differences.add(_ACCEPTED)
-    kept = cover.path.segments if not below.folds else ()
-    loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
+    literals = cover.path.segments if not below.folds else ()
+    loose = [
+        own for index, own in enumerate(path.segments) if own and not (index < len(literals) and literals[index] == own)
+    ]
     if not entry.folds and any(own.lower() != own.upper() for own in loose):
         differences.add(_CASE)
     if cover.path.prefix and not path.prefix:

@@ -40,14 +40,14 @@ def known_keys(path: KeyPath) -> tuple[str, ...]:
 
 
 def _section_at(path: KeyPath) -> type[Section] | None:
-    here: object = Config
+    section_type: object = Config
     for step in path:
-        section = section_in(here)
+        section = section_in(section_type)
         if section is None:
             return None
         # In a map or list, the step is the name or index of an entry.
-        here = section if has_entries(here) else section.model_fields[str(step)].annotation
-    return None if has_entries(here) else section_in(here)
+        section_type = section if has_entries(section_type) else section.model_fields[str(step)].annotation
+    return None if has_entries(section_type) else section_in(section_type)
 
 
 def _missing(_: ErrorDetails) -> tuple[str, str]:

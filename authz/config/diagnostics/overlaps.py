@@ -30,7 +30,7 @@ _PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
 
 def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
     """Report rules that can never match, and those that allow what another rule should deny."""
-    entries = [IndexedRule.read(place, rule) for place, rule in enumerate(rules)]
+    entries = [IndexedRule.read(position, rule) for position, rule in enumerate(rules)]
     index = RuleIndex(entries)
     for entry in entries:
         unreachable = _find_unreachable(entry, index)
@@ -49,16 +49,16 @@ def _find_unreachable(entry: IndexedRule, index: RuleIndex) -> Problem | None:
     for host, path in product(entry.hosts, entry.paths):
         above_it = [cover.entry for cover in index.above(entry, host, path) if cover.entry.context <= entry.context]
         for method in entry.methods or (None,):
-            by = next((cover for cover in above_it if not cover.methods or method in cover.methods), None)
-            if by is None:
+            shadowing = next((cover for cover in above_it if not cover.methods or method in cover.methods), None)
+            if shadowing is None:
                 return None
-            above[by.place] = by
-    names = ", ".join(above[place].name for place in sorted(above))
+            above[shadowing.position] = shadowing
+    names = ", ".join(above[position].name for position in sorted(above))
     public = entry.rule.allow is not AccessMode.PUBLIC and any(
-        by.rule.allow is AccessMode.PUBLIC for by in above.values()
+        shadowing.rule.allow is AccessMode.PUBLIC for shadowing in above.values()
     )
     hint = "and the requests that it protects are public" if public else ""
-    weaker = not all(requires_no_less(by.rule, entry.rule) for by in above.values())
+    weaker = not all(requires_no_less(shadowing.rule, entry.rule) for shadowing in above.values())
     message = f"can never match: it is shadowed by {names} above"
     return Problem(path=entry.path, message=message, hint=hint, widens=weaker)
 
@@ -73,17 +73,17 @@ def _find_public(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
         return
     for host, path in product(entry.hosts, entry.paths):
         for cover in index.above(entry, host, path):
-            by = cover.entry
-            methods = common_methods(by, entry)
+            public = cover.entry
+            methods = common_methods(public, entry)
             if (
-                by.rule.allow is AccessMode.PUBLIC
-                and by.context <= entry.context
-                and (methods or not (by.methods or entry.methods))
+                public.rule.allow is AccessMode.PUBLIC
+                and public.context <= entry.context
+                and (methods or not (public.methods or entry.methods))
                 and not (methods and methods <= _PREFLIGHT)
                 and len(cover.path.segments) < len(path.segments)  # a public rule for the same path is explicit
             ):
-                what = " and ".join(sorted(methods)) or "all of it"
-                message = f"public-by-accident: {what} on {path.text} is public by {by.name} above"
+                subject = " and ".join(sorted(methods)) or "all of it"
+                message = f"public-by-accident: {subject} on {path.text} is public by {public.name} above"
                 yield Problem(path=entry.path, message=message, hint="put this rule above it", widens=True)
                 return
 
@@ -94,27 +94,27 @@ def _find_weaker_above(entry: IndexedRule, index: RuleIndex, *, skip_public: boo
         wider_hosts = covering_hosts(host)
         decided: frozenset[str] = frozenset()  # methods that a rule above decides completely
         for cover in index.overlapping(entry, host, path):
-            by = cover.entry
-            methods = common_methods(by, entry) - decided
-            if not methods and (by.methods or entry.methods):
+            upper = cover.entry
+            methods = common_methods(upper, entry) - decided
+            if not methods and (upper.methods or entry.methods):
                 continue
-            if contexts_conflict(by.context, entry.context):
+            if contexts_conflict(upper.context, entry.context):
                 continue
-            reported = skip_public and by.rule.allow is AccessMode.PUBLIC
+            reported = skip_public and upper.rule.allow is AccessMode.PUBLIC
             if (
                 not reported
-                and not requires_no_less(by.rule, entry.rule)
+                and not requires_no_less(upper.rule, entry.rule)
                 and _steals_from(cover, entry, host, path, methods)
             ):
-                what = " and ".join(sorted(methods)) or ("other methods" if decided else "")
+                subject = " and ".join(sorted(methods)) or ("other methods" if decided else "")
                 where = path.text if cover.host is None or cover.host in wider_hosts else f"{cover.host}{path.text}"
-                which = f"{what} on {where}" if what else where
-                message = f"weaker-above: for {which}, {by.name} above decides, which requires less"
-                left = ", or list the methods that it should decide" if by.methods and not entry.methods else ""
+                requests = f"{subject} on {where}" if subject else where
+                message = f"weaker-above: for {requests}, {upper.name} above decides, which requires less"
+                left = ", or list the methods that it should decide" if upper.methods and not entry.methods else ""
                 yield Problem(path=entry.path, message=message, hint=f"put this rule above it{left}", widens=True)
                 return
-            if cover.host in wider_hosts and by.context <= entry.context and covers(cover, entry, path):
-                if not by.methods:
+            if cover.host in wider_hosts and upper.context <= entry.context and covers(cover, entry, path):
+                if not upper.methods:
                     break
                 decided |= methods
 
@@ -123,14 +123,14 @@ def _steals_from(
     cover: Cover, entry: IndexedRule, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
 ) -> bool:
     """Return whether *cover* decides requests for *entry* by mistake, and is not an exception to it."""
-    by = cover.entry
+    upper = cover.entry
     if methods and methods <= _PREFLIGHT:
         return False
     deeper = (len(cover.path.segments), cover.path.prefix) != (len(path.segments), path.prefix) or any(
         wide is None and own is not None for wide, own in zip(cover.path.segments, path.segments, strict=True)
     )
-    if cover.host not in covering_hosts(host) or not by.context <= entry.context:
+    if cover.host not in covering_hosts(host) or not upper.context <= entry.context:
         # A rule for a whole host, or for a whole route, is explicit.
         return deeper and any(cover.path.segments)
-    fewer_methods = bool(entry.methods) and not (by.methods and by.methods <= entry.methods)
-    return deeper or cover.host != host or by.context < entry.context or fewer_methods
+    fewer_methods = bool(entry.methods) and not (upper.methods and upper.methods <= entry.methods)
+    return deeper or cover.host != host or upper.context < entry.context or fewer_methods

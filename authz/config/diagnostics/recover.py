@@ -83,11 +83,11 @@ def recover(data: object, error: ValidationError) -> Recovered:
         moved |= dict(_move(recovered, misspelt))
         for path in (detail["loc"] for detail in details):
             if path not in misspelt and path not in misspelt.values():
-                place = path[: _ENTRY + 1] if path[:1] in _ENTRIES else path[:_ENTRY]
-                replaced.add(place)
-                if len(place) > _ENTRY:
-                    partial.add(place[:_ENTRY])
-                _replace(recovered, place)
+                part = path[: _ENTRY + 1] if path[:1] in _ENTRIES else path[:_ENTRY]
+                replaced.add(part)
+                if len(part) > _ENTRY:
+                    partial.add(part[:_ENTRY])
+                _replace(recovered, part)
         try:
             return Recovered(Config.model_validate(recovered), frozenset(replaced), frozenset(partial), moved)
         except ValidationError as remaining:
@@ -101,19 +101,19 @@ def _move(data: Any, misspelt: Mapping[KeyPath, KeyPath]) -> Iterator[tuple[KeyP
     A value is only removed if there is no correction, or if that path exists.
     """
     for path, correct in misspelt.items():
-        place = data
+        node = data
         for step in path[:-1]:
-            place = place[step]
-        value = place.pop(path[-1])
+            node = node[step]
+        value = node.pop(path[-1])
         for step in correct[len(path) - 1 : -1]:
-            place = place.setdefault(step, {})
-        if correct and isinstance(place, dict) and correct[-1] not in place:
-            place[correct[-1]] = value
+            node = node.setdefault(step, {})
+        if correct and isinstance(node, dict) and correct[-1] not in node:
+            node[correct[-1]] = value
             yield correct, path
 
 
-def _replace(data: Any, place: KeyPath) -> None:  # noqa: ANN401 - plain data
-    match place:
+def _replace(data: Any, path: KeyPath) -> None:  # noqa: ANN401 - plain data
+    match path:
         case ("issuers" | "pdps" | "rules" as section, entry):
             data[section][entry] = dict(_ENTRIES[section,])
         case (section, entry, key):

@@ -29,15 +29,15 @@ MAX_HOSTS: Final = 200
 class IndexedRule:
     """One rule, prepared for comparison. A host of None is any host; empty methods are all methods."""
 
-    place: int
+    position: int
     rule: Rule
     hosts: tuple[HostPattern | None, ...]
     context: frozenset[tuple[str, str]]
 
     @classmethod
-    def read(cls, place: int, rule: Rule) -> IndexedRule:
-        """Prepare *rule*, at *place* in the list from 0."""
-        return cls(place, rule, rule.match.hosts or (None,), frozenset(rule.match.context.items()))
+    def read(cls, position: int, rule: Rule) -> IndexedRule:
+        """Prepare *rule*, at *position* in the list, from 0."""
+        return cls(position, rule, rule.match.hosts or (None,), frozenset(rule.match.context.items()))
 
     @property
     def paths(self) -> tuple[PathTemplate, ...]:
@@ -62,7 +62,7 @@ class IndexedRule:
     @property
     def path(self) -> KeyPath:
         """The path of the rule in the configuration file."""
-        return ("rules", self.place)
+        return ("rules", self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class Cover:
     path: PathTemplate
 
     @property
-    def place(self) -> int:
-        """The place of the rule in the list, from 0."""
-        return self.entry.place
+    def position(self) -> int:
+        """The position of the rule in the list, from 0."""
+        return self.entry.position
 
 
 _ByHost = dict[HostPattern | None, list[Cover]]
@@ -94,22 +94,26 @@ class RuleIndex:
 
     def above(self, entry: IndexedRule, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
         """Return the rules above *entry* that match its *host* and *path*, in order."""
-        found = (rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path))
-        return [cover for cover in _nearest(found) if covers(cover, entry, path)]
+        candidates = (
+            rules[: bisect_left(rules, entry.position, key=_position)] for rules in self._rules_at(host, path)
+        )
+        return [cover for cover in _nearest(candidates) if covers(cover, entry, path)]
 
     def below(self, entry: IndexedRule, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
         """Return the rules below *entry* that match its *path*, on all hosts of *host* or on some, in order."""
-        found = (
-            rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path, part=True)
+        candidates = (
+            rules[bisect_left(rules, entry.position + 1, key=_position) :]
+            for rules in self._rules_at(host, path, part=True)
         )
-        return [cover for cover in _nearest(found) if covers(cover, entry, path)]
+        return [cover for cover in _nearest(candidates) if covers(cover, entry, path)]
 
     def overlapping(self, entry: IndexedRule, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
         """Return the rules above *entry* that match some of the requests for *host* and *path*, in order."""
-        found = (
-            rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path, part=True)
+        candidates = (
+            rules[: bisect_left(rules, entry.position, key=_position)]
+            for rules in self._rules_at(host, path, part=True)
         )
-        return [cover for cover in _nearest(found) if _overlaps(cover, entry, path)]
+        return [cover for cover in _nearest(candidates) if _overlaps(cover, entry, path)]
 
     def _rules_at(self, host: HostPattern | None, path: PathTemplate, *, part: bool = False) -> Iterator[list[Cover]]:
         """Yield the rules whose path covers *path*, ignoring case, and whose host covers *host*.
@@ -118,17 +122,17 @@ class RuleIndex:
         """
         hosts = covering_hosts(host)
         for by_host in self._paths.covering(path.fold(fold_unicode), prefix=path.prefix):
-            yield from (by_host[each] for each in hosts if each in by_host)
+            yield from (by_host[pattern] for pattern in hosts if pattern in by_host)
             if part and (host is None or host.wildcard):
                 yield from (rules for name, rules in islice(by_host.items(), MAX_HOSTS) if _is_below(name, host))
 
 
-_place: Final = attrgetter("place")
+_position: Final = attrgetter("position")
 
 
-def _nearest(found: Iterator[list[Cover]]) -> list[Cover]:
+def _nearest(candidates: Iterator[list[Cover]]) -> list[Cover]:
     """Return the first MAX_NEIGHBOURS of each list, in the order of the rules."""
-    return sorted((cover for rules in found for cover in rules[:MAX_NEIGHBOURS]), key=_place)
+    return sorted((cover for rules in candidates for cover in rules[:MAX_NEIGHBOURS]), key=_position)
 
 
 def covering_hosts(host: HostPattern | None) -> list[HostPattern | None]:
@@ -136,7 +140,7 @@ def covering_hosts(host: HostPattern | None) -> list[HostPattern | None]:
     if host is None:
         return [None]
     labels = host.name.split(".")
-    parents = (".".join(labels[at:]) for at in range(0 if host.wildcard else 1, len(labels)))
+    parents = (".".join(labels[start:]) for start in range(0 if host.wildcard else 1, len(labels)))
     return [None, *([] if host.wildcard else [host]), *(HostPattern(name, wildcard=True) for name in parents)]
 
 
@@ -165,15 +169,15 @@ def _overlaps(cover: Cover, entry: IndexedRule, path: PathTemplate) -> bool:
 
 
 def _literals(cover: Cover, path: PathTemplate) -> Iterator[tuple[str, str]]:
-    """Yield each pair of literal segments at the same place in *cover* and *path*."""
+    """Yield each pair of literal segments at the same position in *cover* and *path*."""
     for wide, own in zip(cover.path.segments, path.segments, strict=False):
         if wide is not None and own is not None:
             yield wide, own
 
 
-def common_methods(by: IndexedRule, entry: IndexedRule) -> frozenset[str]:
+def common_methods(upper: IndexedRule, entry: IndexedRule) -> frozenset[str]:
     """Return the methods of both; empty if both are for all methods."""
-    return by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
+    return upper.methods & entry.methods if upper.methods and entry.methods else upper.methods or entry.methods
 
 
 def contexts_conflict(one: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> bool:

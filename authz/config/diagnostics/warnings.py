@@ -166,18 +166,18 @@ def _forgotten_logouts(config: Config) -> Iterator[Problem]:
 def _signs_nothing(config: Config) -> Iterator[Problem]:
     """Report settings of a token for the upstream without one, and those that keys in memory do not have."""
     if config.identity.minted is not None:
-        for place, (name, key) in enumerate(config.signing.keys.items() if config.signing.generates else ()):
+        for index, (name, key) in enumerate(config.signing.keys.items() if config.signing.generates else ()):
             if key.kid is not None:
                 message = "has no effect: each generated key has its thumbprint as kid"
                 yield Problem(path=("signing", "keys", name, "kid"), message=message)
-            if place:
+            if index:
                 message = "has no effect: of several keys of kind memory one is generated"
                 yield Problem(path=("signing", "keys", name), message=message)
         return
     message = "has no effect without identity.token: nothing is signed"
-    for place, rule in enumerate(config.rules):
+    for index, rule in enumerate(config.rules):
         if rule.upstream_audience is not None and config.identity.token is None:
-            yield Problem(path=("rules", place, "upstream_audience"), message=message)
+            yield Problem(path=("rules", index, "upstream_audience"), message=message)
     if config.signing.publish.url is not None:
         yield Problem(path=("signing", "publish", "url"), message=message)
 
@@ -211,9 +211,9 @@ def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
     resource = build_resource(config)
     if resource is None:
         return
-    for place, rule in enumerate(config.rules):
+    for position, rule in enumerate(config.rules):
         match = rule.match or Match()
         for index, path in enumerate(match.templates if match.paths else ()):
             if path.segments in resource.paths and (not match.methods or METHODS.intersection(match.methods)):
                 message = "the sidecar itself answers GET and HEAD here, before any rule (resource)"
-                yield Problem(path=("rules", place, "match", "paths", index), message=message)
+                yield Problem(path=("rules", position, "match", "paths", index), message=message)

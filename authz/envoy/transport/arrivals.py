@@ -41,11 +41,11 @@ class Arrivals:
         A socket that was found without unread data once is not checked again: later data does not delay the result.
         """
         try:
-            descriptors = [int(found.name) for found in _DESCRIPTORS.iterdir()]
+            descriptors = [int(entry.name) for entry in _DESCRIPTORS.iterdir()]
         except OSError:
             return False
-        found = [self._was_read(descriptor) for descriptor in descriptors]  # no short-circuit: each one is checked
-        return all(found)
+        results = [self._was_read(descriptor) for descriptor in descriptors]  # no short-circuit: each one is checked
+        return all(results)
 
     def _was_read(self, descriptor: int) -> bool:
         with suppress(OSError):  # it is closed, or is not a socket
@@ -63,11 +63,11 @@ class Arrivals:
                 borrowed.detach()
         return True
 
-    def _is_ours(self, found: socket.socket) -> bool:
-        name = found.getsockname()
-        if found.family == socket.AF_UNIX:
+    def _is_ours(self, connection: socket.socket) -> bool:
+        name = connection.getsockname()
+        if connection.family == socket.AF_UNIX:
             return name in self._paths
-        return found.family in {socket.AF_INET, socket.AF_INET6} and name[1] in self._ports
+        return connection.family in {socket.AF_INET, socket.AF_INET6} and name[1] in self._ports
 
 
 def _has_waiting(listener: socket.socket) -> bool:

@@ -25,10 +25,11 @@ from threading import Lock
 from typing import Final
 from urllib.parse import SplitResult
 
+from authz.config.address import write_authority
 from authz.feeds.http.credentials import read_proxy_credentials
 from authz.feeds.http.happy_eyeballs import ATTEMPT_DELAY, Attempt, interleave, race
 from authz.feeds.http.tls import TlsTrust
-from authz.feeds.http.trust import Network, Trust, read_origin, write_authority
+from authz.feeds.http.trust import Network, Trust, read_origin
 
 MAX_PROXY_RESPONSE_BYTES: Final = 16_384
 _REPORT_SECONDS: Final = 0.05  # reserved at the end of a fetch to report why no address worked

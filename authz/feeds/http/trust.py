@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from authz.config.address import write_authority
 from authz.telemetry.redaction import printable
 
 Address = IPv4Address | IPv6Address
@@ -105,11 +106,6 @@ class Trust:
 def read_origin(parts: SplitResult) -> Origin:
     """Return scheme, host and port of a URL (RFC 6454 section 4)."""
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
-
-
-def write_authority(host: str, port: int) -> str:
-    """Return `host:port` (RFC 3986 section 3.2)."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _unwrap(ip: Address) -> Address:

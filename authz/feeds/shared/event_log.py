@@ -57,9 +57,9 @@ class EventLog:
         """Append *lines*. Raises SharedStateError; some may have been appended, and may be again."""
         if self.length >= self.max_lines:
             raise SharedStateError("rejected", f"the stream {self._key} has {self.length} lines")
-        for at in range(0, len(lines), _MAX_SENT):
+        for start in range(0, len(lines), _MAX_SENT):
             self._writer.execute_all(
-                ("XADD", self._key, "*", _FIELD, line.encode()) for line in lines[at : at + _MAX_SENT]
+                ("XADD", self._key, "*", _FIELD, line.encode()) for line in lines[start : start + _MAX_SENT]
             )
 
     def read(self, *, seconds: float) -> Batch:
@@ -74,10 +74,10 @@ class EventLog:
             ]
         )
         self.length = length if isinstance(length, int) else 0
-        known, self._origin = self._origin, _text(origin) if origin is not None else self._create_origin()
+        known_origin, self._origin = self._origin, _text(origin) if origin is not None else self._create_origin()
         ends_early = self._ends_early(_entries(newest))
-        if known not in {None, self._origin} or ends_early:
-            lost = known not in {None, self._origin} or self._must_be_kept(self._position)
+        if known_origin not in {None, self._origin} or ends_early:
+            lost = known_origin not in {None, self._origin} or self._must_be_kept(self._position)
             self._position = _START
             return Batch(lost=lost)
         entries = _entries(_read_stream(found))
@@ -143,12 +143,12 @@ def _entries(reply: Reply) -> list[tuple[Position, bytes]]:
     """Read entries: the id and the line of each; a line that is not there is empty. Raises SharedStateError."""
     if not isinstance(reply, list):
         raise SharedStateError("unreadable", "the reply is not a list of entries")
-    found = []
+    entries = []
     for entry in reply:
         match entry:
             case [bytes() as name, [*fields]] if (parts := _ID.fullmatch(name)) is not None:
                 line = fields[1] if len(fields) == 2 and fields[0] == _FIELD else b""
-                found.append(((int(parts[1]), int(parts[2])), line if isinstance(line, bytes) else b""))
+                entries.append(((int(parts[1]), int(parts[2])), line if isinstance(line, bytes) else b""))
             case _:
                 raise SharedStateError("unreadable", "an entry of the stream has another shape")
-    return found
+    return entries

@@ -38,7 +38,7 @@ class Change:
     also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.effect:7}  {self.about}: {self.text}", *(f"{'':7}  {each}" for each in self.also)])
+        return "\n".join([f"{self.effect:7}  {self.about}: {self.text}", *(f"{'':7}  {line}" for line in self.also)])
 
     def document(self) -> dict[str, Any]:
         """Return the same as JSON data."""

@@ -57,14 +57,14 @@ def _timeout(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequiremen
 
 
 def _mutable(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
-    known = re.compile("|".join(old.mutable or ()))
-    if refused := [name for name in requirements.written if not known.fullmatch(name)]:
+    mutable = re.compile("|".join(old.mutable or ()))
+    if refused := [name for name in requirements.written if not mutable.fullmatch(name)]:
         about = "issuers.*.dpop" if refused == [PROOF_HEADER] else "token.forward"
         about = "identity.headers" if requirements.identity.intersection(refused) else about
-        what = (
+        problem = (
             f"Envoy does not allow changes of {', '.join(refused)}, and answers 500 to requests that the sidecar allows"
         )
-        yield about, f"{what}; {_RELOAD_FIRST}"
+        yield about, f"{problem}; {_RELOAD_FIRST}"
 
 
 def _merge_slashes(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
@@ -98,8 +98,8 @@ def _tls(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterat
 
 def _receiver(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     if old.receiver is not None and new.receiver is not None and old.receiver.address != new.receiver.address:
-        lost = "logout tokens and events get 503, and senders may not repeat them"
-        yield "receivers.listen", f"Envoy passes them to {old.receiver.address}: {lost}; {_RELOAD_TOGETHER}"
+        consequence = "logout tokens and events get 503, and senders may not repeat them"
+        yield "receivers.listen", f"Envoy passes them to {old.receiver.address}: {consequence}; {_RELOAD_TOGETHER}"
 
 
 BREAKAGES: Final[Mapping[str, FindBreakage]] = {

@@ -65,12 +65,12 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
 
 def effect_of(old: Rule | None, new: Rule | None) -> Effect:
     """Return the effect on a request if *new* decides it instead of *old*; None is no rule, which denies."""
-    found = compare_strictness(old, new)
+    strictness = compare_strictness(old, new)
     if old is not None and new is not None and access_rank(old) and access_rank(new):
-        found = combine([found, compare_accepted(old.accept, new.accept)])
-        if found is Strictness.SAME and (old.allow is AccessMode.PUBLIC) != (new.allow is AccessMode.PUBLIC):
+        strictness = combine([strictness, compare_accepted(old.accept, new.accept)])
+        if strictness is Strictness.SAME and (old.allow is AccessMode.PUBLIC) != (new.allow is AccessMode.PUBLIC):
             return Effect.CHANGES  # the same callers are allowed; only the identity that upstreams receive differs
-    return Effect(found.value)
+    return Effect(strictness.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class _Sample:
 
     def with_ascii_letters(self) -> _Sample:
         """Return the request with ASCII letters in its path where that is possible, because they are easier to read."""
-        return replace(self, segments=tuple(_plain(each) for each in self.segments))
+        return replace(self, segments=tuple(_plain(segment) for segment in self.segments))
 
     def __str__(self) -> str:
         context = "".join(f", {name}={value}" for name, value in self.context.items())
@@ -109,13 +109,13 @@ def _requests(
 ) -> Iterator[_Sample]:
     depth = 1 + max(len(path.segments) for rule in (*old, *new) for path in rule.match.paths)
     literals = {part for rule in (*old, *new) for path in rule.match.paths for part in path.segments if part}
-    seen: set[tuple[object, ...]] = set()
+    yielded: set[tuple[object, ...]] = set()
     for rule, others in ((rule, others) for rules, others in ((removed, new), (added, old)) for rule in rules):
         for other in (_EVERYTHING, *others):
             for generated in _intersect(rule, other, depth, literals):
                 key = (generated.method, generated.host, generated.segments, frozenset(generated.context.items()))
-                if key not in seen:
-                    seen.add(key)
+                if key not in yielded:
+                    yielded.add(key)
                     yield generated
 
 
@@ -163,9 +163,9 @@ def _intersect_paths(
         if (length > len(own.segments) and not own.prefix) or (length > len(its.segments) and not its.prefix):
             return
         choices = []
-        for place in range(length):
-            mine = own.segments[place] if place < len(own.segments) else None
-            theirs = its.segments[place] if place < len(its.segments) else None
+        for index in range(length):
+            mine = own.segments[index] if index < len(own.segments) else None
+            theirs = its.segments[index] if index < len(its.segments) else None
             choices.append(_intersect_segments((mine, rule.fold), (theirs, its_rule.fold), literals))
         yield from product(*choices)
 
@@ -236,8 +236,8 @@ def _select(policy: Policy, generated: _Sample) -> Rule | None:
 def _without_effect(removed: list[Rule], added: list[Rule], mentioned: set[str]) -> Iterator[Change]:
     before, after = ({rule.name: rule for rule in rules} for rules in (removed, added))
     for name in sorted((before.keys() | after.keys()) - mentioned):
-        what = "was added" if name not in before else "was removed" if name not in after else "was changed or moved"
-        yield Change(Effect.SAME, f"rule {name}", f"{what}, with no effect on any request")
+        change = "was added" if name not in before else "was removed" if name not in after else "was changed or moved"
+        yield Change(Effect.SAME, f"rule {name}", f"{change}, with no effect on any request")
 
 
 def _format(rule: Rule | None) -> str:

@@ -117,8 +117,8 @@ def _by_iss(config: Config) -> dict[str, tuple[str, Issuer]]:
 def _compare_issuers(iss: str, old: tuple[str, Issuer] | None, new: tuple[str, Issuer] | None) -> Iterator[Change]:
     if old is None or new is None:
         (name, _), effect = (new, Effect.WIDENS) if old is None and new is not None else (old, Effect.NARROWS)  # type: ignore[misc]  # one of both is there
-        what = "tokens of this issuer are taken" if old is None else "no token of this issuer is taken any more"
-        yield Change(effect, f"issuers.{name}", f"{iss!r}: {what}")
+        message = "tokens of this issuer are taken" if old is None else "no token of this issuer is taken any more"
+        yield Change(effect, f"issuers.{name}", f"{iss!r}: {message}")
         return
     (was, before), (name, after) = old, new
     if was != name:
@@ -169,18 +169,18 @@ def _format_difference(old: object, new: object) -> str:
     """Describe what was added to and removed from a list or mapping; for other values, the old and new value."""
     if isinstance(old, tuple) and isinstance(new, tuple):
         parts = [
-            f"{word} {_format_some(found)}"
-            for word, found in (("now", _without(new, old)), ("not", _without(old, new)))
-            if found
+            f"{word} {_format_some(values)}"
+            for word, values in (("now", _without(new, old)), ("not", _without(old, new)))
+            if values
         ]
         return ", ".join(parts).replace("not ", "no longer ") or "in another order"
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        named = (
+        words = (
             ("now", [name for name in new if name not in old]),
             ("no longer", [name for name in old if name not in new]),
             ("otherwise", [name for name in new if name in old and old[name] != new[name]]),
         )
-        return ", ".join(f"{word} {_format_some(names)}" for word, names in named if names) or "in another order"
+        return ", ".join(f"{word} {_format_some(names)}" for word, names in words if names) or "in another order"
     return f"{_format(old)} -> {_format(new)}"
 
 
@@ -206,7 +206,7 @@ def _format(value: object) -> str:
         case str():
             return quote(value)[1:-1]
         case _ if hasattr(value, "model_dump"):
-            given = value.model_dump(exclude_defaults=True, mode="json")
-            return "{" + ", ".join(f"{key}: {quote(item)[1:-1]}" for key, item in given.items()) + "}"
+            members = value.model_dump(exclude_defaults=True, mode="json")
+            return "{" + ", ".join(f"{key}: {quote(item)[1:-1]}" for key, item in members.items()) + "}"
         case _:
             return quote(value)[1:-1]

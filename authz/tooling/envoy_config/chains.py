@@ -47,7 +47,9 @@ def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter
     if not config.exists and (source := entry.get("config_discovery")).exists:
         found, default = discovered.get(name), source.get("default_config").unwrapped
         types = {
-            each.value.rpartition(".")[2] for each in source.get("type_urls").each() if isinstance(each.value, str)
+            type_url.value.rpartition(".")[2]
+            for type_url in source.get("type_urls").children()
+            if isinstance(type_url.value, str)
         }
         config = found if found is not None else default
         if found is None:
@@ -75,7 +77,7 @@ class Chain:
     @cached_property
     def ext_authz(self) -> tuple[Filter, ...]:
         """The ext_authz filters, in their order."""
-        return tuple(each for each in self.filters if each.is_ext_authz)
+        return tuple(filter_ for filter_ in self.filters if filter_.is_ext_authz)
 
     def before(self, ext_authz: Filter) -> tuple[Filter, ...]:
         """The filters that a request passes before the check."""
@@ -84,7 +86,7 @@ class Chain:
     def after(self, ext_authz: Filter) -> tuple[Filter, ...]:
         """The filters that a request passes after the check, the router aside."""
         later = self.filters[self.filters.index(ext_authz) + 1 :]
-        return tuple(each for each in later if each.kind != "Router" and not each.is_ext_authz)
+        return tuple(filter_ for filter_ in later if filter_.kind != "Router" and not filter_.is_ext_authz)
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,10 @@ class Manager:
     @cached_property
     def clusters(self) -> frozenset[str] | None:
         """The clusters that requests are routed to; None if they are not all in the file."""
-        named = [route.clusters for route in self.routes]
-        if self.unseen or None in named:
+        by_route = [route.clusters for route in self.routes]
+        if self.unseen or None in by_route:
             return None
-        return frozenset().union(*(each for each in named if each is not None))
+        return frozenset().union(*(clusters for clusters in by_route if clusters is not None))
 
 
 def find_managers(root: Node) -> tuple[Manager, ...]:
@@ -138,35 +140,37 @@ def find_managers(root: Node) -> tuple[Manager, ...]:
 
 def _read_manager(node: Node, route_configs: Mapping[str, Node], extensions: Mapping[str, Node]) -> Manager:
     def chain(filters: Node, upgrade: str = "") -> Chain:
-        return Chain(filters, tuple(f for entry in filters.each() for f in read_filters(entry, extensions)), upgrade)
+        return Chain(
+            filters, tuple(f for entry in filters.children() for f in read_filters(entry, extensions)), upgrade
+        )
 
     upgrades = [
         chain(upgrade.get("filters"), upgrade.get("upgrade_type").text)
-        for upgrade in node.get("upgrade_configs").each()
-        if list(upgrade.get("filters").each())
+        for upgrade in node.get("upgrade_configs").children()
+        if list(upgrade.get("filters").children())
     ]
     seen, unseen = _read_routes(node, route_configs)
     return Manager(node, (chain(node.get("http_filters")), *upgrades), seen, unseen)
 
 
-def _read_routes(manager: Node, known: Mapping[str, Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+def _read_routes(manager: Node, route_configs: Mapping[str, Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
     """Return the route configurations that are here, and what names those that are not."""
     seen: list[Node] = []
     unseen: list[Node] = []
-    if (written := manager.get("route_config")).exists:
-        seen.append(written)
+    if (inline_config := manager.get("route_config")).exists:
+        seen.append(inline_config)
     if (source := manager.get("rds")).exists:
-        found = known.get(source.get("route_config_name").text)
+        found = route_configs.get(source.get("route_config_name").text)
         (seen if found is not None else unseen).append(found if found is not None else source)
     if (scoped := manager.get("scoped_routes")).exists:
-        listed = list(scoped.get("scoped_route_configurations_list.scoped_route_configurations").each())
-        for each in listed:
-            found = known.get(each.get("route_configuration_name").text)
-            inline = each.get("route_configuration")
+        scopes = list(scoped.get("scoped_route_configurations_list.scoped_route_configurations").children())
+        for scope in scopes:
+            found = route_configs.get(scope.get("route_configuration_name").text)
+            inline = scope.get("route_configuration")
             (seen if inline.exists or found is not None else unseen).append(
                 inline if inline.exists or found is None else found
             )
-        if not listed:
+        if not scopes:
             unseen.append(scoped)
     unseen += [node for config in seen for node in find_unseen(config)]
     return tuple(seen), tuple(unseen)

@@ -47,15 +47,15 @@ class Context:
         for manager in self.managers:
             for chain in manager.chains:
                 if chain.ext_authz:
-                    ours = self.sidecar_filter(chain)
-                    for each in chain.ext_authz:
-                        if each is ours or (each.conditional and each.node == ours.node):
-                            yield manager, chain, each
+                    sidecar_filter = self.sidecar_filter(chain)
+                    for filter_ in chain.ext_authz:
+                        if filter_ is sidecar_filter or (filter_.conditional and filter_.node == sidecar_filter.node):
+                            yield manager, chain, filter_
 
     def sidecar_filter(self, chain: Chain) -> Filter:
         """The filter of *chain* that asks the sidecar: of several the first whose cluster has its endpoints."""
-        served = (each for each in chain.ext_authz if each.cluster in self.sidecar_clusters)
-        return next(served, chain.ext_authz[0])
+        candidates = (filter_ for filter_ in chain.ext_authz if filter_.cluster in self.sidecar_clusters)
+        return next(candidates, chain.ext_authz[0])
 
     @property
     def sidecar_clusters(self) -> frozenset[str]:
@@ -67,29 +67,38 @@ class Context:
     def wanted_endpoints(self) -> frozenset[str]:
         """Where the sidecar is. Of TCP addresses only the ports: names have many forms."""
         endpoints = self.requirements.endpoints
-        return frozenset(each if each.startswith("unix:") else each.rpartition(":")[2] for each in endpoints)
+        return frozenset(
+            endpoint if endpoint.startswith("unix:") else endpoint.rpartition(":")[2] for endpoint in endpoints
+        )
 
     @property
     def protected_clusters(self) -> frozenset[str] | None:
         """The clusters that only checked requests should reach, and others with their hosts; None if not written."""
-        named = [manager.clusters for manager, _ in self.protected_managers]
-        if None in named:
+        by_manager = [manager.clusters for manager, _ in self.protected_managers]
+        if None in by_manager:
             return None
-        protected = frozenset().union(*(each for each in named if each is not None)) - self.receiver_clusters
+        protected = (
+            frozenset().union(*(clusters for clusters in by_manager if clusters is not None)) - self.receiver_clusters
+        )
         hosts = {host for name in protected for host in hosts_of(self.clusters.get(name))}
-        same = {name for name, cluster in self.clusters.items() if hosts.intersection(hosts_of(cluster))}
-        return (protected | same) - self.receiver_clusters
+        on_same_hosts = {name for name, cluster in self.clusters.items() if hosts.intersection(hosts_of(cluster))}
+        return (protected | on_same_hosts) - self.receiver_clusters
 
     @property
     def receiver_clusters(self) -> frozenset[str]:
         """The clusters of the sidecar's receiver: its port, on the hosts of the sidecar and nowhere else."""
         port, endpoints = self.requirements.receiver_port, self.requirements.endpoints
         hosts = {host for name in self.sidecar_clusters for host in _host_names(self.clusters[name])}
-        if any(each.startswith("unix:") or each.rpartition(":")[0].strip("[]") in _LOOPBACK for each in endpoints):
+        if any(
+            endpoint.startswith("unix:") or endpoint.rpartition(":")[0].strip("[]") in _LOOPBACK
+            for endpoint in endpoints
+        ):
             hosts |= _LOOPBACK
         wanted = {f"{host}:{port}" for host in hosts}
         return frozenset(
-            name for name, each in self.clusters.items() if (found := set(hosts_of(each))) and found <= wanted
+            name
+            for name, endpoint in self.clusters.items()
+            if (addresses := set(hosts_of(endpoint))) and addresses <= wanted
         )
 
     def leads_to_receiver(self, route: Route) -> bool:
@@ -118,8 +127,8 @@ class Context:
             or ext_authz.config.get("failure_mode_allow").is_true
             or ext_authz.config.get("shadow_mode").is_true
             or not checks_every_request(ext_authz.config)
-            for each, _, ext_authz in self.checks
-            if each is manager
+            for checked, _, ext_authz in self.checks
+            if checked is manager
         )
 
     def _is_dynamic(self, name: str) -> bool:
@@ -132,11 +141,11 @@ class Context:
 def checks_every_request(config: Node) -> bool:
     """Return whether the filter checks every request (`filter_enabled`, `filter_enabled_metadata`)."""
     share = config.get("filter_enabled.default_value")
-    named = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
+    denominators = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
     unit = share.get("denominator")
-    of = named.get(unit.text) or {1: 10_000, 2: 1_000_000}.get(int(unit.number(0)), 100)
-    asked = not config.get("filter_enabled").exists or share.get("numerator").number(0) >= of
-    return asked and not config.get("filter_enabled_metadata").exists
+    denominator = denominators.get(unit.text) or {1: 10_000, 2: 1_000_000}.get(int(unit.number(0)), 100)
+    complete = not config.get("filter_enabled").exists or share.get("numerator").number(0) >= denominator
+    return complete and not config.get("filter_enabled_metadata").exists
 
 
 def addresses(cluster: Node) -> Iterator[str]:
@@ -164,6 +173,6 @@ def _host_names(cluster: Node) -> Iterator[str]:
 
 
 def _addresses(cluster: Node) -> Iterator[Node]:
-    for locality in cluster.get("load_assignment.endpoints").each():
-        for endpoint in locality.get("lb_endpoints").each():
+    for locality in cluster.get("load_assignment.endpoints").children():
+        for endpoint in locality.get("lb_endpoints").children():
             yield endpoint.get("endpoint.address")

@@ -14,7 +14,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from authz.config.address import TcpAddress, UnixAddress, parse_address, parse_tcp_address, worker_addresses
+from authz.config.address import (
+    TcpAddress,
+    UnixAddress,
+    parse_address,
+    parse_tcp_address,
+    worker_addresses,
+    write_authority,
+)
 from authz.config.build import build_clients
 from authz.config.model import Config
 from authz.config.pdp import PdpQuestion
@@ -88,8 +95,7 @@ def endpoints(config: Config, *, host: str | None = None) -> tuple[str, ...]:
     if isinstance(listened, UnixAddress):
         return addresses
     reachable = _reachable_host(listened, host)
-    shown = f"[{reachable}]" if ":" in reachable else reachable
-    return tuple(f"{shown}:{address.rpartition(':')[2]}" for address in addresses)
+    return tuple(write_authority(reachable, address.rpartition(":")[2]) for address in addresses)
 
 
 def max_wait_ms(config: Config) -> int:
@@ -105,13 +111,13 @@ def max_waits(config: Config) -> dict[str, float]:
     status_lists = [issuer.status_list for issuer in config.issuers.values() if issuer.status_list is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
-        INTROSPECTION: max((each.max_wait.total_seconds() for each in introspections), default=0.0),
+        INTROSPECTION: max((section.max_wait.total_seconds() for section in introspections), default=0.0),
         PDP: max((pdp.max_wait.total_seconds() for pdp in config.pdps.values()), default=0.0),
-        STATUS_LIST: max((each.max_wait.total_seconds() for each in status_lists), default=0.0),
+        STATUS_LIST: max((section.max_wait.total_seconds() for section in status_lists), default=0.0),
         RISK: config.risk.max_wait.total_seconds() if config.risk is not None else 0.0,
         PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
         EXCHANGED: exchange.max_wait.total_seconds() if exchange is not None else 0.0,
-        MINTED: max((each.max_wait.total_seconds() for each in remote), default=0.0),
+        MINTED: max((section.max_wait.total_seconds() for section in remote), default=0.0),
     }
 
 
@@ -219,8 +225,7 @@ def _receiver(config: Config, host: str | None, prefix: str) -> EnvoyReceiver | 
         return None
     address = parse_tcp_address(config.receivers.listen)
     reachable = _reachable_host(address, host)
-    shown = f"[{reachable}]" if ":" in reachable else reachable
-    return EnvoyReceiver(f"{shown}:{address.port}", prefix)
+    return EnvoyReceiver(write_authority(reachable, address.port), prefix)
 
 
 def _reachable_host(address: TcpAddress, host: str | None) -> str:

@@ -100,8 +100,8 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
     }
     expressions = [any_spelling(name) for name in envoy.removed]
     groups = (
-        envoy.forwarded[place : place + _MAX_NAMES_IN_REGEX]
-        for place in range(0, len(envoy.forwarded), _MAX_NAMES_IN_REGEX)
+        envoy.forwarded[start : start + _MAX_NAMES_IN_REGEX]
+        for start in range(0, len(envoy.forwarded), _MAX_NAMES_IN_REGEX)
     )
     expressions += ["|".join(map(any_spelling, group)) for group in groups]
     if expressions:

@@ -33,7 +33,7 @@ class Node:
         name = camel if camel in value and key not in value else key
         return Node(value.get(name), (*self.path, name))
 
-    def each(self) -> Iterator[Node]:
+    def children(self) -> Iterator[Node]:
         """Yield the items of a list, or the values of a mapping."""
         items: Iterator[tuple[str | int, object]] = iter(())
         if isinstance(self.value, list):
@@ -46,7 +46,7 @@ class Node:
         """Yield this node and all below it, each without a TypedStruct around it."""
         node = self.unwrapped
         yield node
-        for child in node.each():
+        for child in node.children():
             yield from child.walk()
 
     @property
@@ -105,10 +105,13 @@ def find_bootstraps(root: Node) -> tuple[Node, ...]:
 
 def find_clusters(root: Node) -> dict[str, Node]:
     """Return every cluster by its name: of a bootstrap, of discovery (CDS), or of a dump of Envoy's admin interface."""
-    lists = (root.get("clusters"), *(each.get("static_resources.clusters") for each in find_bootstraps(root)))
-    named = [cluster for each in lists for cluster in each.each()]
+    lists = (
+        root.get("clusters"),
+        *(clusters_list.get("static_resources.clusters") for clusters_list in find_bootstraps(root)),
+    )
+    clusters = [cluster for clusters_list in lists for cluster in clusters_list.children()]
     typed = (node for node in root.walk() if node.kind == "Cluster")
-    return {cluster.get("name").text: cluster for cluster in (*typed, *named)}
+    return {cluster.get("name").text: cluster for cluster in (*typed, *clusters)}
 
 
 def matches(matcher: Node, text: str) -> bool:

@@ -35,8 +35,8 @@ class Finding:
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
-        where = f"{self.path}: " if self.path else ""
-        return f"{self.kind.level}: {self.name}: {where}{self.kind.what}{detail} ({self.kind.fix})"
+        location = f"{self.path}: " if self.path else ""
+        return f"{self.kind.level}: {self.name}: {location}{self.kind.what}{detail} ({self.kind.fix})"
 
     def document(self) -> dict[str, Any]:
         """Return the same as JSON data."""
@@ -54,7 +54,7 @@ class Finding:
 def review(document: Document, config: Config) -> list[Finding]:
     """Return the findings in *document*, an Envoy configuration in front of the sidecar of *config*, by line."""
     context = Context.of(Node(document.data), requirements_of(config))
-    found = [
+    findings = [
         Finding(
             name=name,
             path=render_path(location.node.path),
@@ -64,4 +64,4 @@ def review(document: Document, config: Config) -> list[Finding]:
         for name, kind in FINDING_KINDS.items()
         for location in kind.check(context)
     ]
-    return sorted(found, key=lambda finding: (finding.line, finding.name))
+    return sorted(findings, key=lambda finding: (finding.line, finding.name))

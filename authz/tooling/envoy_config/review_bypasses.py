@@ -42,13 +42,13 @@ def tcp_around(context: Context) -> Iterator[Location]:
         if ".filters.network." in kind or ".filters.udp." in kind or node.kind == "TcpProxy":
             if node.kind == "HttpConnectionManager":
                 continue
-            yield from (Location(each, each.text) for each in node.walk() if each.text and each.text in protected)
+            yield from (Location(value, value.text) for value in node.walk() if value.text and value.text in protected)
 
 
 def after_router(context: Context) -> Iterator[Location]:
     """The router ends the chain: what stands behind it never runs."""
     for _, chain, ext_authz in context.checks:
-        if any(each.kind == "Router" for each in chain.before(ext_authz)):
+        if any(filter_.kind == "Router" for filter_ in chain.before(ext_authz)):
             yield Location(ext_authz.node)
 
 
@@ -103,10 +103,10 @@ def filter_unseen(context: Context) -> Iterator[Location]:
 
 def others_unseen(context: Context) -> Iterator[Location]:
     """Other filters, listeners or chains of filters that are configured by discovery."""
-    asked = {ext_authz.node.get("config_discovery").path for _, _, ext_authz in context.checks}
+    known_paths = {ext_authz.node.get("config_discovery").path for _, _, ext_authz in context.checks}
     dumped = any(node.kind == "ListenersConfigDump" for node in context.root.walk())
     for node in context.root.walk():
-        if node.path[-1:] in {("config_discovery",), ("configDiscovery",)} and node.path not in asked:
+        if node.path[-1:] in {("config_discovery",), ("configDiscovery",)} and node.path not in known_paths:
             if node.key("type_urls").exists or node.get("config_source").exists:
                 yield Location(node, "a filter")
         elif node.path[-1:] in {("fcds_config",), ("fcdsConfig",)}:
@@ -163,9 +163,9 @@ def answered_before(context: Context) -> Iterator[Location]:
 
 def _filters_before(context: Context, kinds: frozenset[str]) -> Iterator[Location]:
     for _, chain, ext_authz in context.checks:
-        for each in chain.before(ext_authz):
-            if each.kind in kinds:
-                yield Location(each.node, each.name)
+        for filter_ in chain.before(ext_authz):
+            if filter_.kind in kinds:
+                yield Location(filter_.node, filter_.name)
 
 
 def admin_exposed(context: Context) -> Iterator[Location]:
@@ -181,7 +181,7 @@ def identity_kept(context: Context) -> Iterator[Location]:
     for manager in context.managers:
         if not manager.has_ext_authz and not context.leads_to_protected(manager):
             continue
-        names = {ext_authz.name for each, _, ext_authz in context.checks if each is manager}
+        names = {ext_authz.name for checked, _, ext_authz in context.checks if checked is manager}
         left = context.requirements.identity - removed_by_early_mutations(manager.node, context.requirements.identity)
         for route in manager.routes:
             if context.leads_to_receiver(route):
@@ -190,7 +190,9 @@ def identity_kept(context: Context) -> Iterator[Location]:
             if not (off or context.may_pass_unchecked(manager)):
                 continue
             removed = {
-                name.text.lower() for level in route.levels for name in level.get("request_headers_to_remove").each()
+                name.text.lower()
+                for level in route.levels
+                for name in level.get("request_headers_to_remove").children()
             }
             kept = without_rejected(manager.node, left) - removed
             if kept:
@@ -206,8 +208,8 @@ def routes_unseen(context: Context) -> Iterator[Location]:
 def removed_by_early_mutations(manager: Node, names: frozenset[str]) -> set[str]:
     """Return which of *names* the manager removes from every request, before its filters and routes."""
     removed: set[str] = set()
-    for extension in manager.get("early_header_mutation_extensions").each():
-        for mutation in extension.get("typed_config.mutations").each():
+    for extension in manager.get("early_header_mutation_extensions").children():
+        for mutation in extension.get("typed_config.mutations").children():
             matcher = mutation.get("remove_on_match.key_matcher")
             removed |= {name for name in names if name == mutation.get("remove").text.lower() or matches(matcher, name)}
     return removed

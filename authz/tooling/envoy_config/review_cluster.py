@@ -15,9 +15,9 @@ def cluster_unseen(context: Context) -> Iterator[Location]:
     """The filter names a cluster that is not in this file, or speaks to the sidecar without one."""
     for _, _, ext_authz in context.checks:
         service = ext_authz.config.get("grpc_service")
-        named = service.get("envoy_grpc.cluster_name")
-        if service.exists and named.text not in context.clusters:
-            yield Location(named if named.exists else service, named.text)
+        cluster_name = service.get("envoy_grpc.cluster_name")
+        if service.exists and cluster_name.text not in context.clusters:
+            yield Location(cluster_name if cluster_name.exists else service, cluster_name.text)
 
 
 def over_http1(context: Context) -> Iterator[Location]:
@@ -66,9 +66,9 @@ def _limits(context: Context) -> Iterator[tuple[Node, float]]:
     """Yield each limit on the requests in flight, at its place in the file even if it is missing."""
     for cluster in _asked(context):
         thresholds = [
-            each
-            for each in cluster.get("circuit_breakers.thresholds").each()
-            if each.get("priority").text in {"", "DEFAULT"}
+            threshold
+            for threshold in cluster.get("circuit_breakers.thresholds").children()
+            if threshold.get("priority").text in {"", "DEFAULT"}
         ]
         first = thresholds[0] if thresholds else cluster.get("circuit_breakers")
         for key in ("max_requests", "max_pending_requests"):
@@ -87,7 +87,7 @@ def not_verified(context: Context) -> Iterator[Location]:
     for cluster in _asked(context):
         tls = cluster.get("transport_socket.typed_config.common_tls_context")
         dynamic = (tls.get("validation_context_sds_secret_config"), tls.get("combined_validation_context"))
-        if cluster.get("transport_socket").exists and not any(each.exists for each in dynamic):
+        if cluster.get("transport_socket").exists and not any(source.exists for source in dynamic):
             validation = tls.get("validation_context")
             if not validation.get("trusted_ca").exists:
                 yield Location(validation.get("trusted_ca"))

@@ -40,8 +40,8 @@ def timeout_short(context: Context) -> Iterator[Location]:
         timeout = ext_authz.config.get("grpc_service.timeout")
         seconds = timeout.seconds(DEFAULT_TIMEOUT_SECONDS)
         if 0 < seconds * 1000 < context.requirements.wait_ms:
-            said = "" if timeout.exists else ", Envoy's default"
-            yield Location(timeout, f"{seconds:g}s{said}; the sidecar may take {context.requirements.wait_ms} ms")
+            origin = "" if timeout.exists else ", Envoy's default"
+            yield Location(timeout, f"{seconds:g}s{origin}; the sidecar may take {context.requirements.wait_ms} ms")
 
 
 def check_repeated(context: Context) -> Iterator[Location]:
@@ -95,16 +95,16 @@ def elsewhere(context: Context) -> Iterator[Location]:
     """A route, or the filters of an upgrade, that ask another service than the sidecar."""
     reported = set()
     for manager, chain, ext_authz in context.checks:
-        ours = context.sidecar_clusters or {each.cluster for each in manager.main.ext_authz}
-        named = ext_authz.config.get("grpc_service.envoy_grpc.cluster_name")
-        if chain.upgrade and ext_authz.cluster not in ours:
-            yield Location(named, f"upgrades to {chain.upgrade} ask {ext_authz.cluster or 'no cluster'}")
+        sidecar_clusters = context.sidecar_clusters or {filter_.cluster for filter_ in manager.main.ext_authz}
+        cluster_name = ext_authz.config.get("grpc_service.envoy_grpc.cluster_name")
+        if chain.upgrade and ext_authz.cluster not in sidecar_clusters:
+            yield Location(cluster_name, f"upgrades to {chain.upgrade} ask {ext_authz.cluster or 'no cluster'}")
         for route in manager.routes:
             for settings in route.overrides(ext_authz.name):
                 for key in ("grpc_service", "http_service"):
                     service = settings.get(f"check_settings.{key}")
-                    same = service.get("envoy_grpc.cluster_name").text in ours
-                    if service.exists and not same and service.path not in reported:
+                    is_sidecar = service.get("envoy_grpc.cluster_name").text in sidecar_clusters
+                    if service.exists and not is_sidecar and service.path not in reported:
                         reported.add(service.path)
                         yield Location(service)
 
@@ -113,18 +113,18 @@ def fields_unknown(context: Context) -> Iterator[Location]:
     """Settings that this review does not know, so that it cannot say what they do."""
     reported = set()
     for manager, _, ext_authz in context.checks:
-        found = [*unknown_fields(ext_authz.node, "HttpFilter"), *unknown_fields(ext_authz.config, "ExtAuthz")]
+        unknown = [*unknown_fields(ext_authz.node, "HttpFilter"), *unknown_fields(ext_authz.config, "ExtAuthz")]
         for route in manager.routes:
             for settings in route.settings(ext_authz.name):
                 message = "FilterConfig" if settings.kind == "FilterConfig" else "ExtAuthzPerRoute"
                 if settings.kind in {"", message}:
-                    found += unknown_fields(settings, message)
+                    unknown += unknown_fields(settings, message)
             for override in route.overrides(ext_authz.name):
                 if override.kind in {"", "ExtAuthzPerRoute"}:
-                    found += unknown_fields(override, "ExtAuthzPerRoute")
+                    unknown += unknown_fields(override, "ExtAuthzPerRoute")
                 elif override.kind not in WRAPPER_PER_ROUTE:
-                    found.append(override.key("@type"))
-        for node in found:
+                    unknown.append(override.key("@type"))
+        for node in unknown:
             if node.path not in reported:
                 reported.add(node.path)
                 yield Location(node, str(node.path[-1]))
@@ -142,7 +142,7 @@ def fields_twice(context: Context) -> Iterator[Location]:
 def _messages(node: Node) -> Iterator[Node]:
     node = node.unwrapped
     yield node
-    for child in node.each():
+    for child in node.children():
         if child.path[-1] not in _FREE_KEYS:
             yield from _messages(child)
 
@@ -154,7 +154,7 @@ def _http_status(code: Node) -> int:
 
 
 def _any_matches(matchers: Node, name: str) -> bool:
-    return any(matches(matcher, name) for matcher in matchers.get("patterns").each())
+    return any(matches(matcher, name) for matcher in matchers.get("patterns").children())
 
 
 def _may_be_written(rules: Node, name: str) -> bool:

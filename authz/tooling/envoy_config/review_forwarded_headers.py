@@ -25,4 +25,4 @@ def forwarded_headers_pass(context: Context) -> Iterator[Location]:
 
 
 def _removed_by(level: Node) -> Iterator[Node]:
-    yield from level.get("request_headers_to_remove").each()
+    yield from level.get("request_headers_to_remove").children()

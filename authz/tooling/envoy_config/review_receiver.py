@@ -22,17 +22,21 @@ def receiver_not_reached(context: Context) -> Iterator[Location]:
     """No route leads to the receiver, as far as routes are in the file."""
     if context.requirements.receiver_port is None:
         return
-    seen = [manager for manager, _ in context.protected_managers if manager.routes and not manager.unseen]
-    if seen and not any(context.leads_to_receiver(route) for manager in context.managers for route in manager.routes):
-        yield Location(seen[0].route_configs[0])
+    complete = [manager for manager, _ in context.protected_managers if manager.routes and not manager.unseen]
+    if complete and not any(
+        context.leads_to_receiver(route) for manager in context.managers for route in manager.routes
+    ):
+        yield Location(complete[0].route_configs[0])
 
 
 def receiver_crowded(context: Context) -> Iterator[Location]:
     """More connections than the receiver holds: each further one ends the oldest, and what it was sending."""
     for name in sorted(context.receiver_clusters):
         cluster = context.clusters[name]
-        limits = [each.get("max_connections") for each in cluster.get("circuit_breakers.thresholds").each()]
-        limit = min((each.number(_DEFAULT_CONNECTIONS) for each in limits), default=_DEFAULT_CONNECTIONS)
+        limits = [
+            limit_node.get("max_connections") for limit_node in cluster.get("circuit_breakers.thresholds").children()
+        ]
+        limit = min((limit_node.number(_DEFAULT_CONNECTIONS) for limit_node in limits), default=_DEFAULT_CONNECTIONS)
         if limit > MAX_CONNECTIONS:
-            at = next((each for each in limits if each.exists), cluster.get("circuit_breakers"))
-            yield Location(at, f"{limit:.0f}; the receiver holds {MAX_CONNECTIONS}")
+            node = next((limit_node for limit_node in limits if limit_node.exists), cluster.get("circuit_breakers"))
+            yield Location(node, f"{limit:.0f}; the receiver holds {MAX_CONNECTIONS}")

@@ -69,7 +69,7 @@ def proxies_count_as_clients(context: Context) -> Iterator[Location]:
         return
     for manager, _ in context.protected_managers:
         for key in ("xff_num_trusted_hops", "original_ip_detection_extensions"):
-            if (node := manager.node.get(key)).exists and (node.number(0) > 0 or any(node.each())):
+            if (node := manager.node.get(key)).exists and (node.number(0) > 0 or any(node.children())):
                 yield Location(node)
 
 
@@ -82,7 +82,7 @@ headers_too_short = _check_setting(
 def internal_trust(context: Context) -> Iterator[Location]:
     """Public addresses that count as internal may set headers that only Envoy may set (`x-envoy-*`)."""
     for manager, _ in context.protected_managers:
-        for cidr in manager.node.get("internal_address_config.cidr_ranges").each():
+        for cidr in manager.node.get("internal_address_config.cidr_ranges").children():
             prefix = cidr.get("address_prefix")
             try:
                 network = ip_network(f"{prefix.text}/{round(cidr.get('prefix_len').number(0))}", strict=False)
@@ -95,25 +95,25 @@ def internal_trust(context: Context) -> Iterator[Location]:
 def written_after(context: Context) -> Iterator[Location]:
     """A filter behind ours that writes what the decision was made on, or what the sidecar said."""
     for manager, chain, ext_authz in context.checks:
-        for each in chain.after(ext_authz):
-            for node, name in _names_written(each):
+        for filter_ in chain.after(ext_authz):
+            for node, name in _names_written(filter_):
                 if name in context.requirements.identity | _ROUTING:
-                    yield Location(node, f"{each.name} writes {name}")
+                    yield Location(node, f"{filter_.name} writes {name}")
             for route in manager.routes:
-                for settings in route.settings(each.name):
+                for settings in route.settings(filter_.name):
                     for node, name in _mutations(settings.get("mutations.request_mutations")):
                         if name in context.requirements.identity | _ROUTING:
-                            yield Location(node, f"{each.name} writes {name}")
+                            yield Location(node, f"{filter_.name} writes {name}")
 
 
 def may_write_after(context: Context) -> Iterator[Location]:
     """A program behind ours, which cannot be read here."""
     for _, chain, ext_authz in context.checks:
-        for each in chain.after(ext_authz):
-            if each.kind in _CODE and not any(
-                name in context.requirements.identity for _, name in _names_written(each)
+        for filter_ in chain.after(ext_authz):
+            if filter_.kind in _CODE and not any(
+                name in context.requirements.identity for _, name in _names_written(filter_)
             ):
-                yield Location(each.node, each.name)
+                yield Location(filter_.node, filter_.name)
 
 
 def token_written(context: Context) -> Iterator[Location]:
@@ -121,13 +121,15 @@ def token_written(context: Context) -> Iterator[Location]:
     reported = set()
     for manager, chain, ext_authz in context.checks:
         written = [
-            (node, f"{each.name} writes {name}")
-            for each in chain.before(ext_authz)
-            for node, name in (*_names_written(each), *_names_by_route(manager, each))
+            (node, f"{filter_.name} writes {name}")
+            for filter_ in chain.before(ext_authz)
+            for node, name in (*_names_written(filter_), *_names_by_route(manager, filter_))
             if name in context.requirements.token_headers
         ]
-        written += [(each.node, each.name) for each in chain.before(ext_authz) if each.kind == "CredentialInjector"]
-        for extension in manager.node.get("early_header_mutation_extensions").each():
+        written += [
+            (filter_.node, filter_.name) for filter_ in chain.before(ext_authz) if filter_.kind == "CredentialInjector"
+        ]
+        for extension in manager.node.get("early_header_mutation_extensions").children():
             for node, name in _mutations(extension.get("typed_config").unwrapped.get("mutations")):
                 if name in context.requirements.token_headers:
                     written.append((node, name))
@@ -144,7 +146,7 @@ def streams_unbounded(context: Context) -> Iterator[Location]:
         if common.get("max_stream_duration").seconds(0) > 0:
             continue
         if (upgrades := manager.node.get("upgrade_configs")).exists:
-            kinds = ", ".join(each.get("upgrade_type").text for each in upgrades.each())
+            kinds = ", ".join(upgrade.get("upgrade_type").text for upgrade in upgrades.children())
             yield Location(upgrades, f"upgrades to {kinds}")
         reported = set()
         for route in manager.routes:
@@ -161,13 +163,13 @@ def streams_unbounded(context: Context) -> Iterator[Location]:
 def routes_write(context: Context) -> Iterator[Location]:
     """A route that writes an identity header overwrites the sidecar's."""
     for manager, _ in context.protected_managers:
-        seen = set()
+        reported = set()
         for route in manager.routes:
             for level in route.levels:
-                for added in level.get("request_headers_to_add").each():
+                for added in level.get("request_headers_to_add").children():
                     name = added.get("header.key")
-                    if name.text.lower() in context.requirements.identity and name.path not in seen:
-                        seen.add(name.path)
+                    if name.text.lower() in context.requirements.identity and name.path not in reported:
+                        reported.add(name.path)
                         yield Location(name, name.text)
 
 
@@ -177,36 +179,36 @@ def route_cache(context: Context) -> Iterator[Location]:
         if ext_authz.config.get("clear_route_cache").is_true:
             continue
         for route in manager.routes:
-            for matcher in route.match.get("headers").each():
+            for matcher in route.match.get("headers").children():
                 if matcher.get("name").text.lower() in context.requirements.identity:
                     yield Location(matcher, matcher.get("name").text)
 
 
-def _names_written(each: Filter) -> Iterator[tuple[Node, str]]:
+def _names_written(filter_: Filter) -> Iterator[tuple[Node, str]]:
     """Yield the names of request headers that a filter writes, as far as its settings show."""
-    match each.kind:
+    match filter_.kind:
         case "HeaderMutation":
-            yield from _mutations(each.config.get("mutations.request_mutations"))
+            yield from _mutations(filter_.config.get("mutations.request_mutations"))
         case "JwtAuthentication":
-            for provider in each.config.get("providers").each():
+            for provider in filter_.config.get("providers").children():
                 yield provider, provider.get("forward_payload_header").text.lower()
-                for claim in provider.get("claim_to_headers").each():
+                for claim in provider.get("claim_to_headers").children():
                     yield claim, claim.get("header_name").text.lower()
         case "Lua":
-            code = each.config.get("default_source_code.inline_string")
-            code = code if code.exists else each.config.get("inline_code")
+            code = filter_.config.get("default_source_code.inline_string")
+            code = code if code.exists else filter_.config.get("inline_code")
             yield from ((code, name.lower()) for name in _WRITTEN_BY_LUA.findall(code.text))
         case _:
             return
 
 
-def _names_by_route(manager: Manager, each: Filter) -> Iterator[tuple[Node, str]]:
+def _names_by_route(manager: Manager, filter_: Filter) -> Iterator[tuple[Node, str]]:
     for route in manager.routes:
-        for settings in route.overrides(each.name):
+        for settings in route.overrides(filter_.name):
             yield from _mutations(settings.get("mutations.request_mutations"))
 
 
 def _mutations(mutations: Node) -> Iterator[tuple[Node, str]]:
-    for mutation in mutations.each():
+    for mutation in mutations.children():
         if (key := mutation.get("append.header.key")).exists:
             yield key, key.text.lower()

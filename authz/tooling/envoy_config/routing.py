@@ -26,14 +26,14 @@ class Route:
     def settings(self, name: str) -> Iterator[Node]:
         """Yield the settings of the levels for the filter *name*, the nearest first."""
         for level in self.levels:
-            found = level.get("typed_per_filter_config").key(name)
-            if found.exists:
-                yield found.unwrapped
+            settings = level.get("typed_per_filter_config").key(name)
+            if settings.exists:
+                yield settings.unwrapped
 
     def overrides(self, name: str) -> Iterator[Node]:
         """Yield the same without a FilterConfig around it; an empty FilterConfig has no settings for the filter."""
-        for found in self.settings(name):
-            config = found.get("config").unwrapped if found.kind == "FilterConfig" else found
+        for settings in self.settings(name):
+            config = settings.get("config").unwrapped if settings.kind == "FilterConfig" else settings
             if config.exists:
                 yield config
 
@@ -54,20 +54,20 @@ class Route:
 
 def find_routes(config: Node) -> Iterator[Route]:
     """Yield every route of one RouteConfiguration that leads to an upstream; weighted clusters are routes each."""
-    for host in config.get("virtual_hosts").each():
-        listed = list(host.get("routes").each())
+    for host in config.get("virtual_hosts").children():
+        routes = list(host.get("routes").children())
         matched = [node for node in host.get("matcher").walk() if node.kind in {"Route", "RouteList"}]
         for node in matched:
-            listed += [node] if node.kind == "Route" else node.get("routes").each()
-        for route in listed:
+            routes += [node] if node.kind == "Route" else node.get("routes").children()
+        for route in routes:
             yield from _read_route(route, (route, host, config))
 
 
 def find_unseen(config: Node) -> Iterator[Node]:
     """Yield what names routes of one RouteConfiguration that come from elsewhere, or are made by an extension."""
     yield from (node for node in [config.get("vhds")] if node.exists)
-    for host in config.get("virtual_hosts").each():
-        for level in (host, *host.get("routes").each()):
+    for host in config.get("virtual_hosts").children():
+        for level in (host, *host.get("routes").children()):
             yield from (node for node in [level.get("route_specifiers")] if node.exists)
 
 
@@ -75,7 +75,7 @@ def _read_route(route: Node, levels: tuple[Node, ...]) -> Iterator[Route]:
     action = route.get("route")
     if not action.exists:  # a redirect or an answer of Envoy's own: nothing lies behind it
         return
-    weighted = list(action.get("weighted_clusters.clusters").each())
+    weighted = list(action.get("weighted_clusters.clusters").children())
     for cluster in weighted:
         yield Route(cluster, route, (cluster, *levels), _names(cluster.get("name")))
     if not weighted:

@@ -18,9 +18,9 @@ from authz.core.token import FoundToken, parse_token
 _MAX_CHARS: Final = 60  # of what a proof says
 
 
-def describe_binding(cnf: object, found: FoundToken, request: Request, issuer: Issuer, now: float) -> str:
+def describe_binding(cnf: object, found_token: FoundToken, request: Request, issuer: Issuer, now: float) -> str:
     """Describe the input of the step. What the proof says is not verified; it is never shown as a whole."""
-    proof, by_proof = request.headers.get("dpop"), uses_dpop(found)
+    proof, by_proof = request.headers.get("dpop"), uses_dpop(found_token)
     if cnf is None and proof is None and not by_proof:
         return "no cnf"
     parts = [_describe_confirmation(cnf)]
@@ -53,10 +53,12 @@ def _describe_proof(text: str, cnf: object, now: float) -> str:
         return "unreadable"
     jwk = parse_object(base64url.decode(text.partition(".")[0].encode())).get("jwk")
     key = thumbprint_of(public_part(jwk)) if isinstance(jwk, dict) else None
-    named = "the key in cnf" if key and isinstance(cnf, dict) and cnf.get("jkt") == key else f"key {key or 'unusable'}"
+    key_text = (
+        "the key in cnf" if key and isinstance(cnf, dict) and cnf.get("jkt") == key else f"key {key or 'unusable'}"
+    )
     iat = members.get("iat")
-    made = f"made {now - iat:.0f} s ago" if isinstance(iat, int | float) else "no iat"
-    return ", ".join([named, made, f"{_cut(members.get('htm'))} {_cut(members.get('htu'))}"])
+    age = f"made {now - iat:.0f} s ago" if isinstance(iat, int | float) else "no iat"
+    return ", ".join([key_text, age, f"{_cut(members.get('htm'))} {_cut(members.get('htu'))}"])
 
 
 def _cut(value: object) -> str:

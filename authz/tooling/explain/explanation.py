@@ -113,11 +113,7 @@ class Explanation:
                 }
                 for line in self.lines
             ],
-            "needs": [
-                {"kind": each.need.kind, "of": each.need.source, "asked": each.need.identifier, "answer": each.answer}
-                | ({"question": each.question} if each.question else {})
-                for each in self.needs
-            ],
+            "needs": [answered.document() for answered in self.needs],
             "notes": list(self.notes),
         }
 
@@ -130,13 +126,14 @@ def format_document(document: Mapping[str, Any]) -> str:
     status = f", HTTP {document['status']}" if document["status"] is not None else ""
     detail = f": {safe(document['detail'])}" if document["detail"] else ""
     verdict = f"{document['decision']} {document['reason']}{status}{detail}"
-    needs = (_describe_need(**need) for need in document["needs"])
+    needs = map(_describe_need, document["needs"])
     return "\n".join([*map(str.rstrip, rows), "", *needs, *document["notes"], verdict])
 
 
-def _describe_need(kind: str, of: str, asked: str | None, answer: str, question: str = "") -> str:
-    shown = f"\n  question: {question}" if question else ""
-    return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
+def _describe_need(need: Mapping[str, Any]) -> str:
+    identifier = "" if need["asked"] is None else f" {safe(need['asked'])}"
+    question = f"\n  question: {need['question']}" if need.get("question") else ""
+    return f"need: {need['kind']}{identifier} of {need['of']}: {need['answer']}{question}"
 
 
 _ASK_BY_KIND: Final = {
@@ -176,8 +173,8 @@ def explain_question(question: Question, config: Config) -> Explanation:
         for need in authorize(request, snapshot, question.at, facts).trail.needs:
             if need in facts:
                 continue
-            facts[need], found = _find_fact(need, question, config, key_source)
-            answered.append(found)
+            facts[need], answered_need = _find_fact(need, question, config, key_source)
+            answered.append(answered_need)
     explained = explain(request, snapshot, question.at, facts)
     if explained.decision.trail.subject is not None:
         notes += describe_unknown_revocations(config)
@@ -188,16 +185,16 @@ def _find_fact(need: Need, question: Question, config: Config, key_source: str) 
     """Return a fact, or None, and what answered the need; with a given key set, no other system is asked."""
     offline = question.jwks is not None
     if need.kind in _ASK_BY_KIND:
-        fact, said = (None, _OFFLINE) if offline else _ASK_BY_KIND[need.kind](need, config)
+        fact, answer = (None, _OFFLINE) if offline else _ASK_BY_KIND[need.kind](need, config)
     elif need.kind == PROOF:
-        fact, said = answer_proof()
+        fact, answer = answer_proof()
     elif need.kind == MINTED:
-        fact, said = answer_minted(need, question.at)
+        fact, answer = answer_minted(need, question.at)
     elif need.kind == CLIENT:
-        fact, said = answer_client()
+        fact, answer = answer_client()
     else:
-        fact, said = key_source, f"searched for in {key_source}: not found"
-    return fact, AnsweredNeed(need, said)
+        fact, answer = key_source, f"searched for in {key_source}: not found"
+    return fact, AnsweredNeed(need, answer)
 
 
 _OFFLINE: Final = "not asked: a key set was given"
@@ -207,11 +204,13 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     """Evaluate *request* against *snapshot* with *facts* at *now*, and describe each step."""
     passed: dict[int, Any] = {}
     decision = authorize(request, snapshot, now, facts, observe=passed.__setitem__)
-    near: tuple[str, ...] = ()
+    near_misses: tuple[str, ...] = ()
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
-        near = tuple(map(safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
+        near_misses = tuple(map(safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
     remedies = tuple(map(safe, find_remedies(decision, passed, snapshot)))
-    return Explanation(decision, tuple(describe_steps(passed, decision, request, snapshot, now)), near + remedies)
+    return Explanation(
+        decision, tuple(describe_steps(passed, decision, request, snapshot, now)), near_misses + remedies
+    )
 
 
 def build_request(question: Question, snapshot: Snapshot) -> Request:

@@ -45,14 +45,14 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
     while needs := [need for need in authorize(request, snapshot, question.at, facts).trail.needs if need not in asked]:
         asked.update(needs)
         for need in needs:
-            said = _ANSWERS.get(need.kind, _NOT_ASKED)
+            answer = _ANSWERS.get(need.kind, _NOT_ASKED)
             if need.kind == PROOF:
-                facts[need], said = answer_proof()
+                facts[need], answer = answer_proof()
             elif need.kind == MINTED:
-                facts[need], said = answer_minted(need, question.at)
+                facts[need], answer = answer_minted(need, question.at)
             elif need.kind == CLIENT:
-                facts[need], said = answer_client()
-            answered.append(AnsweredNeed(need, said))
+                facts[need], answer = answer_client()
+            answered.append(AnsweredNeed(need, answer))
     explained = explain(request, snapshot, question.at, facts)
     notes = (*explained.notes, *describe_envoys_part(question.path, config))
     return replace(explained, notes=notes, needs=tuple(answered))

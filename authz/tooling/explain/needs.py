@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,9 +16,10 @@ from authz.core.pdp import PDP
 from authz.core.risk import RISK, ClientHistory
 from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot
-from authz.facts.source import SourceError
+from authz.facts.source import Fact, SourceError
 from authz.feeds.build_exchange import make_exchange
 from authz.feeds.fact_lanes import make_introspection
+from authz.feeds.json_service import JsonSource
 from authz.feeds.pdp import make_pdp
 from authz.feeds.risk import make_risk
 from authz.feeds.status_lists import make_status_list_source
@@ -39,6 +41,16 @@ class AnsweredNeed:
         sent = self.need.payload if self.need.kind in _WITHOUT_TOKEN else ""
         return printable(sent, MAX_QUESTION_CHARS) or ""
 
+    def document(self) -> dict[str, object]:
+        """Return the same as JSON data."""
+        document: dict[str, object] = {
+            "kind": self.need.kind,
+            "of": self.need.source,
+            "asked": self.need.identifier,
+            "answer": self.answer,
+        }
+        return document | ({"question": self.question} if self.question else {})
+
 
 _WITHOUT_TOKEN: Final = frozenset({PDP, RISK})
 
@@ -57,15 +69,7 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
 
 def ask_pdp(need: Need, config: Config) -> tuple[object, str]:
     """Ask a policy decision point; return the fact, or why there is none, and the result in words."""
-    source = make_pdp(config.pdps[need.source])
-    try:
-        fact = source(need)
-    except SourceError as error:
-        return Unanswered(str(error), error.absent), f"{error.result}: {printable(str(error))}"
-    finally:
-        source.close()
-    kept = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
-    return fact.value, f"{fact.result}; a running sidecar {kept}"
+    return _ask_service(make_pdp(config.pdps[need.source]), need, lambda fact: fact.result)
 
 
 def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
@@ -74,8 +78,8 @@ def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
     if exchange is None:
         return None, "not configured"
     source = make_exchange(config.issuers[exchange.issuer], exchange)
-    asked = read_request(need.payload)
-    wanted = f"for {', '.join(asked.audiences)}, with scope {asked.scope or '(none)'}"
+    exchange_request = read_request(need.payload)
+    wanted = f"for {', '.join(exchange_request.audiences)}, with scope {exchange_request.scope or '(none)'}"
     try:
         fact = source(need)
     except SourceError as error:
@@ -102,8 +106,8 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     if wanted.not_after is not None:
         ends = min(ends, wanted.not_after)
     claims = printable(json.dumps({**wanted.claims, "exp": int(ends)}))
-    said = f"{wanted.terms.jose_header['typ']} for the upstream, not signed here: {claims}"
-    return Minted("not-signed-here", "", ends), said
+    answer = f"{wanted.terms.jose_header['typ']} for the upstream, not signed here: {claims}"
+    return Minted("not-signed-here", "", ends), answer
 
 
 def fetch_list(need: Need, config: Config) -> tuple[object, str]:
@@ -119,15 +123,18 @@ def ask_risk(need: Need, config: Config) -> tuple[object, str]:
     """Ask the risk engine; return the fact, or why there is none, and the result in words."""
     if config.risk is None:
         return None, "not configured"
-    source = make_risk(config.risk)
+    return _ask_service(make_risk(config.risk), need, lambda fact: str(fact.value))
+
+
+def _ask_service(source: JsonSource, need: Need, describe: Callable[[Fact], str]) -> tuple[object, str]:
     try:
         fact = source(need)
     except SourceError as error:
         return Unanswered(str(error), error.absent), f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
-    kept = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
-    return fact.value, f"{fact.value}; a running sidecar {kept}"
+    caching = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
+    return fact.value, f"{describe(fact)}; a running sidecar {caching}"
 
 
 def answer_client() -> tuple[ClientHistory, str]:

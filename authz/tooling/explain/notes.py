@@ -22,12 +22,12 @@ _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 def describe_near_misses(rules: tuple[Rule, ...], target: Target, request: Request) -> Iterator[str]:
     """Yield the rules for the request's path, in any letter case, each with its unmet conditions."""
-    near = [(rule, missed) for rule in rules if (missed := _unmet_conditions(rule, target, request))]
-    for rule, missed in near[:MAX_NEAR]:
+    near_misses = [(rule, missed) for rule in rules if (missed := _unmet_conditions(rule, target, request))]
+    for rule, missed in near_misses[:MAX_NEAR]:
         yield f"near: rule {rule.name}: {'; '.join(missed)}"
-    if len(near) > MAX_NEAR:
-        yield f"near: {len(near) - MAX_NEAR} more rules"
-    if not near:
+    if len(near_misses) > MAX_NEAR:
+        yield f"near: {len(near_misses) - MAX_NEAR} more rules"
+    if not near_misses:
         yield "near: no rule is for this path, whatever the method, host, context and letter case"
 
 
@@ -58,13 +58,13 @@ def _unmet_conditions(rule: Rule, target: Target, request: Request) -> list[str]
     anything = Match(paths=match.paths, case_insensitive=True)
     if not _matches(rule, anything, target, request):
         return []
-    asked = (
+    conditions = (
         ("method", enumerate_words(match.methods), replace(anything, methods=match.methods)),
         ("host", _hosts(match), replace(anything, hosts=match.hosts)),
         ("context", _context(match), replace(anything, context=match.context)),
         ("letter case", "another", replace(anything, case_insensitive=match.case_insensitive)),
     )
-    return [f"{name} is {text}" for name, text, alone in asked if not _matches(rule, alone, target, request)]
+    return [f"{name} is {text}" for name, text, alone in conditions if not _matches(rule, alone, target, request)]
 
 
 def _matches(rule: Rule, match: Match, target: Target, request: Request) -> bool:

@@ -37,12 +37,12 @@ class _Denied:
 
 def find_remedies(decision: Decision, passed: Mapping[int, Any], snapshot: Snapshot) -> Iterator[str]:
     """Yield one remedy for *decision*, from the results of the steps that *passed*; none if it is not certain."""
-    found, token = passed.get(Step.TOKEN), passed.get(Step.FORM)
+    found_token, token = passed.get(Step.TOKEN), passed.get(Step.FORM)
     try:
         members = token.members if token is not None else {}
     except Rejected:
         members = {}
-    denied = _Denied(decision, snapshot, found.text if found is not None else "", members)
+    denied = _Denied(decision, snapshot, found_token.text if found_token is not None else "", members)
     for remedy in _REMEDIES.get(decision.reason, ()):
         if (text := remedy(denied)) is not None:
             yield f"to do: {text}"
@@ -75,10 +75,10 @@ def _find_opaque(denied: _Denied) -> str | None:
 
 def _find_other_issuer(denied: _Denied) -> str | None:
     iss = denied.decision.trail.claimed_issuer or ""
-    known = {_host(each) for each in denied.snapshot.issuers}
-    if _host(iss) not in _ENTRA or known.isdisjoint(_ENTRA):
+    hosts = {_host(iss) for iss in denied.snapshot.issuers}
+    if _host(iss) not in _ENTRA or hosts.isdisjoint(_ENTRA):
         return None
-    if _host(iss) == "sts.windows.net" and "sts.windows.net" not in known:
+    if _host(iss) == "sts.windows.net" and "sts.windows.net" not in hosts:
         return (
             "a v1.0 token of Entra: set accessTokenAcceptedVersion to 2 in the API's manifest, "
             "or configure the issuer https://sts.windows.net/TENANT/ too"

@@ -107,8 +107,8 @@ def _describe_rule(context: _Context) -> str:
 
 
 def _describe_token(context: _Context) -> str:
-    if (found := context.passed.get(Step.TOKEN)) is not None:
-        return f"one, in {_place(found.source)}"
+    if (found_token := context.passed.get(Step.TOKEN)) is not None:
+        return f"one, in {_place(found_token.source)}"
     if context.rule.allow in {policy.AccessMode.PUBLIC, policy.AccessMode.DENY}:
         return "not searched for"
     return f"searched for in {', '.join(map(_place, context.snapshot.token.sources))}"
@@ -121,8 +121,8 @@ def _describe_form(context: _Context) -> str:
 
 
 def _describe_issuer(context: _Context) -> str:
-    known = f", configured as {context.issuer.name}" if Step.ISSUER in context.passed else ""
-    return f"iss {_member(context, 'iss')}{known}"
+    configured = f", configured as {context.issuer.name}" if Step.ISSUER in context.passed else ""
+    return f"iss {_member(context, 'iss')}{configured}"
 
 
 def _describe_algorithm(context: _Context) -> str:
@@ -177,8 +177,8 @@ def _describe_answer(context: _Context) -> str:
 
 
 def _describe_binding(context: _Context) -> str:
-    found: FoundToken = context.passed[Step.TOKEN]
-    binding = describe_binding(context.members.get("cnf"), found, context.request, context.issuer, context.now)
+    found_token: FoundToken = context.passed[Step.TOKEN]
+    binding = describe_binding(context.members.get("cnf"), found_token, context.request, context.issuer, context.now)
     sources = ", ".join(source.name for source in context.snapshot.revocations)
     return f"{binding}; revocations: {sources}" if sources else binding
 
