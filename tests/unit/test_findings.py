@@ -22,7 +22,7 @@ SCRIPTS = sorted(path for path in FINDINGS.glob("*.sh") if path.name != "lib.sh"
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_finding_says_what_was_expected_and_seen(script: Path) -> None:
-    """Its head comment says both, it pins what it installs, it can be run, and the table has it once."""
+    """Its head comment says both, it pins what it installs, it can be run, and the page has it once."""
     text = script.read_text()
     assert re.search(r"^# Expected: ", text, re.MULTILINE)
     assert re.search(r"^# Seen: ", text, re.MULTILINE)
@@ -31,9 +31,9 @@ def test_a_finding_says_what_was_expected_and_seen(script: Path) -> None:
     assert (FINDINGS / "README.md").read_text().count(f"]({script.name})") == 1
 
 
-def test_the_table_names_only_what_is_there() -> None:
-    """Each row of the table has its script."""
-    named = re.findall(r"^\| \[[\w-]+\]\(([\w-]+\.sh)\)", (FINDINGS / "README.md").read_text(), re.MULTILINE)
+def test_the_page_names_only_what_is_there() -> None:
+    """Each line of the page has its script."""
+    named = re.findall(r"^- \[[\w-]+\]\(([\w-]+\.sh)\)", (FINDINGS / "README.md").read_text(), re.MULTILINE)
     assert sorted(named) == [script.name for script in SCRIPTS]
 
 
@@ -76,8 +76,8 @@ def test_a_number_keeps_its_digits_in_a_header(number: float) -> None:
     assert write(TEXT, number) == str(number)
 
 
-def test_conditions_follow_the_runtime_that_the_table_names() -> None:
-    """The columns of cel-expr-python in findings/ are what a rule gets, and an error never decides."""
+def test_conditions_follow_the_runtime_that_the_page_names() -> None:
+    """What findings/ says of cel-expr-python is what a rule gets, and an error never decides."""
     assert holds("duration('1.5s').getMilliseconds() == 500 && duration('1.5s') > duration('1s')")
     assert holds("string(timestamp('2024-01-01T00:00:00+02:00')) == '2023-12-31T22:00:00Z'")
     for text in (
