@@ -54,6 +54,26 @@ class Frame:
     payload: bytes
 
 
+def greet(connection: socket.socket) -> Iterator[Frame]:
+    """Begin on *connection*, once the server has sent its settings; return what comes after them.
+
+    A server may end a connection if its settings are not acknowledged in time (RFC 9113 section 6.5.3). gRPC does so
+    after a minute, which a busy machine may need for less than a test.
+    """
+    connection.sendall(PREFACE)
+    frames = acknowledged(connection)
+    assert next(frames).kind == SETTINGS
+    return frames
+
+
+def acknowledged(connection: socket.socket) -> Iterator[Frame]:
+    """Read what comes, and acknowledge settings."""
+    for came in read_frames(connection):
+        if came.kind == SETTINGS and not came.flags & ACK:
+            connection.sendall(frame(SETTINGS, flags=ACK))
+        yield came
+
+
 def read_frames(connection: socket.socket) -> Iterator[Frame]:
     """Read what comes, until the connection ends. Nothing stays open: the socket closes when its owner closes it."""
     data = b""

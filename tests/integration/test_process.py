@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from authz.demo.signing import SigningKey
-from tests.fakes.http2 import PING, PREFACE, SETTINGS, frame
+from tests.fakes.http2 import PING, SETTINGS, frame, greet
 from tests.fakes.idp import JWKS, FakeIdp
 from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
@@ -172,7 +172,7 @@ def flooding(address: str, frames: bytes) -> Iterator[None]:
     """Send *frames* again and again on one connection, and read what comes back."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
-        connection.sendall(PREFACE)
+        greet(connection)
 
         def send_on() -> None:
             with suppress(OSError):

@@ -23,11 +23,10 @@ from tests.fakes.http2 import (
     GOAWAY,
     HEADERS,
     PING,
-    PREFACE,
     RST_STREAM,
     begin_call,
     frame,
-    read_frames,
+    greet,
     send_message,
 )
 from tests.fakes.waiting import wait_until
@@ -304,8 +303,8 @@ def test_a_call_whose_time_is_up_is_not_judged() -> None:
     ):
         connection.settimeout(SECONDS)
         connection.connect(address.removeprefix("unix:"))
-        frames = read_frames(connection)
-        connection.sendall(PREFACE + _check(1, write_check()))
+        frames = greet(connection)
+        connection.sendall(_check(1, write_check()))
         assert backlog.reached.wait(SECONDS)
         connection.sendall(begin_call(METHOD, stream=3, timeout="200m") + send_message(GOOD, stream=3))
         ended = next(each for each in frames if each.stream == 3)
@@ -325,8 +324,8 @@ def test_a_call_that_was_reset_is_not_judged() -> None:
     ):
         connection.settimeout(SECONDS)
         connection.connect(address.removeprefix("unix:"))
-        answers = (each.stream for each in read_frames(connection) if each.kind == DATA)
-        connection.sendall(PREFACE + _check(1, write_check()))
+        answers = (each.stream for each in greet(connection) if each.kind == DATA)
+        connection.sendall(_check(1, write_check()))
         assert backlog.reached.wait(SECONDS)
         connection.sendall(_check(3, GOOD) + frame(RST_STREAM, bytes(4), stream=3) + _check(5, write_check()))
         backlog.released.set()
@@ -347,8 +346,7 @@ def test_pings_do_not_close_the_channel(folder: Path) -> None:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(SECONDS)
             connection.connect(str(folder / "s"))
-            connection.sendall(PREFACE)
-            frames = (each for each in read_frames(connection) if each.kind in {GOAWAY, PING})
+            frames = (each for each in greet(connection) if each.kind in {GOAWAY, PING})
             for number in range(50):
                 connection.sendall(frame(PING, number.to_bytes(8, "big")))
                 answer = next(frames)

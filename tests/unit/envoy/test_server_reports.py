@@ -16,7 +16,7 @@ from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.telemetry.check_record import CheckRecord
-from tests.fakes.http2 import HEADERS, PREFACE, begin_call, read_frames, send_message
+from tests.fakes.http2 import HEADERS, begin_call, greet, send_message
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import HANG, UNKNOWN, HeldLane, make_checker, told, write_check
 from tests.unit.envoy.serving import SECONDS, method, short_folder
@@ -103,8 +103,9 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         caller.settimeout(SECONDS)
         caller.connect(stub.address)
         late = begin_call(METHOD, stream=1, timeout="200m") + send_message(write_check(), stream=1)
-        caller.sendall(PREFACE + late)  # is met after its time
-        assert next(each for each in read_frames(caller) if each.stream == 1).kind == HEADERS  # which is over
+        frames = greet(caller)
+        caller.sendall(late)  # is met after its time
+        assert next(each for each in frames if each.stream == 1).kind == HEADERS  # which is over
         released.set()
         first.result()
         check(write_check(), timeout=SECONDS)

@@ -17,7 +17,7 @@ from authz.envoy.transport.choice import Transport
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
 from authz.envoy.transport.port import Call, Deferred, Respond
-from tests.fakes.http2 import DATA, PING, PREFACE, RST_STREAM, SETTINGS, begin_call, frame, read_frames, send_message
+from tests.fakes.http2 import DATA, PING, RST_STREAM, SETTINGS, begin_call, frame, greet, send_message
 from tests.unit.envoy.serving import SECONDS, code_of
 
 ASK: Final = "/test/Ask"
@@ -148,8 +148,7 @@ class Caller:
 
     def __init__(self, port: int) -> None:
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
-        self._connection.sendall(PREFACE)
-        self.frames = read_frames(self._connection)
+        self.frames = greet(self._connection)
         self._answered: Final[set[int]] = set()
 
     def __enter__(self) -> Self:

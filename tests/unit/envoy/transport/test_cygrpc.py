@@ -15,7 +15,7 @@ from authz.envoy.transport.cygrpc import _MAX_PENDING_ACCEPTS, _MAX_SWEEPS, _MAX
 from authz.envoy.transport.cygrpc_call import CoreCall
 from authz.envoy.transport.port import Call, Deferred, Service
 from tests.fakes.clock import FakeClock
-from tests.fakes.http2 import ACK, RST_STREAM, SETTINGS, frame
+from tests.fakes.http2 import RST_STREAM, frame
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, method
 from tests.unit.envoy.transport.stub import ASK, Caller, StubService, Waiting, end_of, serving, whole_call
@@ -143,7 +143,6 @@ def test_calls_that_have_ended_cost_no_other_an_error() -> None:
     number = 3 * MAX_STREAMS // 4
     first, held, last = range(1, 2 * number, 2), 2 * number + 1, range(2 * number + 3, 4 * number + 3, 2)
     with serving(service, Served) as (_, _, port), Caller(port) as caller:
-        caller.say(frame(SETTINGS, flags=ACK))
         caller.call(*first)
         wait_until(lambda: len(waiting.responds) == number)
         reached, released = service.hold()
