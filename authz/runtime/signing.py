@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from authz.admin.signing import PublishedKeys
+from authz.runtime.worker_sockets import WorkerResponse
 from authz.runtime.workers import Workers
 from authz.signing.keyring import Keyring
 from authz.signing.rotation import counts
@@ -75,7 +76,7 @@ class ProcessSigning:
             phases={phase.value: count for phase, count in counts(ring).items()},
             started=ring.signing.started if ring.signing is not None else None,
             due=described["replaced_at"],
-            failing=described["problem"] is not None,
+            failing=bool(self._keyring.problem),
         )
 
 
@@ -106,15 +107,22 @@ class PodSigning:
         if silent := self._workers.silent(answers):
             numbers = ", ".join(map(str, silent))
             return HTTPStatus.SERVICE_UNAVAILABLE, f"worker {numbers} does not answer, and may still use the key"
-        failed = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
-        worst = min(answers.values(), key=lambda answer: failed.index(HTTPStatus(answer.status)))
-        return HTTPStatus(worst.status), worst.body.decode("utf-8", "replace").strip()
+        # One that failed in any way may still use the key; one that has no such key does not.
+        worst = min(answers.values(), key=lambda answer: _WITHDRAWN.get(answer.status, 0))
+        return _read_answer(worst)
 
     def _post(self, target: str) -> tuple[HTTPStatus, str]:
         answer = self._workers.post_to_one(target)
         if answer is None:
             return HTTPStatus.SERVICE_UNAVAILABLE, "no worker answers"
-        return HTTPStatus(answer.status), answer.body.decode("utf-8", "replace").strip()
+        return _read_answer(answer)
+
+
+_WITHDRAWN: Final[Mapping[int, int]] = {HTTPStatus.OK: 1, HTTPStatus.NOT_FOUND: 2}  # any other status is a failure
+
+
+def _read_answer(answer: WorkerResponse) -> tuple[HTTPStatus, str]:
+    return HTTPStatus(answer.status), answer.body.decode("utf-8", "replace").strip()
 
 
 def forbid_core_dumps() -> None:

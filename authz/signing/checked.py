@@ -22,7 +22,7 @@ class UncheckedSigner(Protocol):
 class CheckedSigner:
     """Signs with *key*, whose public half is *public*."""
 
-    __slots__ = ("_closed", "_key", "_public", "algorithm", "kid")
+    __slots__ = ("_closed", "_key", "_public", "algorithm", "kid", "problem")
 
     def __init__(self, key: UncheckedSigner, public: PublicKey, *, kid: str | None = None) -> None:
         self._key: Final = key
@@ -30,6 +30,7 @@ class CheckedSigner:
         self._closed = False
         self.algorithm: Final = public.algorithm
         self.kid: Final = kid or public.thumbprint
+        self.problem = ""
 
     def __repr__(self) -> str:
         return f"CheckedSigner(kid={self.kid!r}, algorithm={self.algorithm!r})"
@@ -42,9 +43,15 @@ class CheckedSigner:
         """Return the signature of *message*. Raises SigningUnavailable."""
         if self._closed:
             raise SigningUnavailable("the configuration has changed meanwhile", Failure.MISCONFIGURED)
-        signature = self._key.sign(message)
-        if not self._public.verifies(message, signature):
-            raise SigningUnavailable("the answer is not a signature of this key", Failure.WRONG_ANSWER)
+        try:
+            signature = self._key.sign(message)
+            if not self._public.verifies(message, signature):
+                raise SigningUnavailable("the answer is not a signature of this key", Failure.WRONG_ANSWER)
+        except SigningUnavailable as error:
+            if error.failure is not Failure.REQUEST:
+                self.problem = str(error)
+            raise
+        self.problem = ""
         return signature
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Keys in hardware security modules, by PKCS#11: one session for each token of a library.
 
 Rules of this file:
-1. The package `pkcs11` initializes libraries for one thread (C_Initialize without arguments). So at most one thread
-   calls a library at one time; others wait for the lock within their own timeout. A call itself has no timeout.
+1. The package `pkcs11` initializes libraries for one thread (C_Initialize without arguments), and a call has no
+   timeout. So each library has a thread that makes all calls; who waits for one has a timeout (`serial_calls.py`).
 2. A PIN that the token rejected is never tried again, because a few attempts lock a token for good. When the content of
    the file changes, the new PIN is tried.
 3. A session may end at any time: the token was removed, the device restarted. Then the library is initialized again,
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +26,7 @@ from authz.signing.checked import CheckedSigner
 from authz.signing.hsm_objects import read_attribute, read_public_key, signing_function
 from authz.signing.port import Failure, SigningUnavailable
 from authz.signing.public import PublicKey
+from authz.signing.serial_calls import SerialCalls
 
 if TYPE_CHECKING:
     import pkcs11
@@ -55,14 +56,18 @@ class HsmKey:
 def open_hsm_key(settings: HsmKey) -> CheckedSigner:
     """Log in to the token, and return the signer of its key. Raises SigningUnavailable."""
     library = _library(settings.module)
-    with library.exclusive_use(settings.timeout):
+    key = _Key(settings, library)
+
+    def read() -> object:
         library.users[settings.token] += 1
         try:
-            key = _Key(settings, library)
-            public = key.call(read_public_key)
+            return key.call(read_public_key)
         except BaseException:
             library.release(settings.token)
             raise
+
+    # A login may take longer than a signature may: the thread that opens keys has time (authz.signing.sources).
+    public = library.calls.run(read, seconds=settings.timeout, until_end=True)
     key.expected = PublicKey.of(public, settings.algorithm)
     return CheckedSigner(key, key.expected, kid=settings.kid)
 
@@ -81,18 +86,21 @@ class _Key:
         if self.expected is None:
             raise SigningUnavailable("the key was not opened")
         write = signing_function(self.expected.algorithm)
-        with self._library.exclusive_use(self._settings.timeout):
-            return self.call(lambda _, key: write(key, message))
+        return self._library.calls.run(
+            lambda: self.call(lambda _, key: write(key, message)), seconds=self._settings.timeout
+        )
 
     def close(self) -> None:
-        """Log out if this is the last key of the token; do nothing if the library is busy for too long."""
-        with suppress(SigningUnavailable), self._library.exclusive_use(self._settings.timeout):
-            self._library.release(self._settings.token)
+        """Log out if this is the last key of the token; do nothing if the library hangs, or is busy for too long."""
+        calls = self._library.calls
+        if not calls.is_stuck:
+            with suppress(SigningUnavailable):
+                calls.run(lambda: self._library.release(self._settings.token), seconds=self._settings.timeout)
 
     def call(self, use: Callable[[pkcs11.Session, pkcs11.SignMixin], _T]) -> _T:
         """Return the result of *use* on the session and the key; repeat it once if the session has ended (rule 3).
 
-        The caller holds the lock of the library. Raises SigningUnavailable.
+        Only for the thread of the library. Raises SigningUnavailable.
         """
         from pkcs11 import exceptions  # noqa: PLC0415 - an optional package
 
@@ -147,30 +155,17 @@ class _Key:
 
 @dataclass(slots=True, eq=False)
 class _Library:
-    """A PKCS#11 library in this process, used by one thread at a time, which holds *lock*.
+    """A PKCS#11 library in this process, whose methods only *calls* may run.
 
     *users* counts the open keys of each token, *sessions* are logged in, *rejected* are digests of rejected PINs.
     """
 
     path: str
-    lock: Lock = field(default_factory=Lock)
+    calls: SerialCalls
     users: Counter[str] = field(default_factory=Counter)
     sessions: dict[str, pkcs11.Session] = field(default_factory=dict)
     rejected: dict[str, bytes] = field(default_factory=dict, repr=False)
     must_reinitialize: bool = False
-
-    @contextmanager
-    def exclusive_use(self, seconds: float) -> Iterator[None]:
-        """Hold the lock of the library.
-
-        Raises SigningUnavailable after *seconds*.
-        """
-        if not self.lock.acquire(timeout=seconds):
-            raise SigningUnavailable(f"{self.path} is busy: not free within {seconds:g} s", Failure.TIMEOUT)
-        try:
-            yield
-        finally:
-            self.lock.release()
 
     def log_in(self, token: str, pin_file: str) -> pkcs11.Session:
         """Return the session of *token*. Raises PKCS11Error, SigningUnavailable."""
@@ -257,8 +252,9 @@ def _library(path: str) -> _Library:
     except ImportError:
         text = 'kind pkcs11 needs the extra pkcs11: pip install ".[pkcs11]"'
         raise SigningUnavailable(text, Failure.MISCONFIGURED) from None
+    resolved = str(Path(path).resolve())
     with _libraries_lock:
-        return _libraries.setdefault(str(Path(path).resolve()), _Library(str(Path(path).resolve())))
+        return _libraries.setdefault(resolved, _Library(resolved, SerialCalls(resolved)))
 
 
 def _read_pin(file: str) -> str:

@@ -1,6 +1,6 @@
 """The objects of one key in a PKCS#11 token: how its private key signs, and what its public key is.
 
-The caller holds the lock of the library: see `hsm.py`. The package `pkcs11` is optional: only functions import it.
+Only the thread of the library calls these: see `hsm.py`. The package `pkcs11` is optional: only functions import it.
 """
 
 from __future__ import annotations

@@ -113,6 +113,11 @@ class Keyring:
         """Whether the keys are those that the configuration lists, not generated ones."""
         return self._config is not None and not self._config.signing.generates
 
+    @property
+    def problem(self) -> str:
+        """Why keys cannot be read or written; empty if they can."""
+        return self._failing or (self._sources.problem if self.listed else "")
+
     def reconfigure(self, config: Config) -> None:
         """Use the keys that *config* names from now on. Never raises: keys that cannot be opened are tried again."""
         with self._lock:
@@ -306,6 +311,12 @@ class Keyring:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.05, due(self._ring, plan_of(config), self._instant())))
 
+    @staticmethod
+    def _unsigned(view: KeyringView) -> str:
+        """Return which key that may sign did not, the last time that it was asked; empty if all did."""
+        failing = [(key, key.signer.problem) for key in view.remote_keys.values()]
+        return next((f"key {key.name} does not sign: {text}" for key, text in failing if text), "")
+
     def describe(self) -> dict[str, object]:
         """Return the keys with their phases and ages, for operators: no private members."""
         config, view, at = self._config, self._view, self._instant()
@@ -313,7 +324,7 @@ class Keyring:
         return {
             "signing": view.key.kid if view.key is not None else None,
             "replaced_at": due_at if due_at is not None and due_at != float("inf") else None,
-            "problem": self._failing or (self._sources.problem if self.listed else "") or None,
+            "problem": self.problem or self._unsigned(view) or None,
             "keys": [
                 {
                     "kid": key.kid,

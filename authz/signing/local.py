@@ -49,6 +49,7 @@ class LocalSigner:
     """A signer whose key is in this process."""
 
     __slots__ = ("_key", "_public", "_sign", "algorithm", "kid")
+    problem: Final = ""  # one signature fails by itself, and not because the key is away
 
     def __init__(self, key: PrivateKey, algorithm: str | None = None, *, kid: str | None = None) -> None:
         """Sign by *algorithm*, by default the one of the key. Raises ValueError for a key that verifiers reject."""

@@ -48,6 +48,10 @@ class Signer(Protocol):
     def kid(self) -> str:
         """The key id: as configured, or the SHA-256 thumbprint of the public key (RFC 7638)."""
 
+    @property
+    def problem(self) -> str:
+        """Why the last signature failed, for the operator, without secrets; empty if it did not."""
+
     def public_jwk(self) -> Mapping[str, object]:
         """Return the public members of the JWK, with kid, alg and use."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +19,14 @@ from authz.signing.hsm import HsmKey
 from tests.tools import path
 
 PIN: Final = "4711-aufgemacht"  # greppable
+_HOLD: Final = """
+import fcntl, sys
+files = [open(name, "r+b") for name in sys.argv[1:]]
+for file in files:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
 _LIBRARY: Final = Path("/usr/lib/softhsm/libsofthsm2.so")
 
 
@@ -63,6 +74,18 @@ class SoftHsm:
         """Lose all tokens."""
         shutil.rmtree(self.folder / "tokens")
         (self.folder / "tokens").mkdir()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have every use of a key hang in the library: another process holds the locks of all files of the tokens."""
+        files = [str(file) for file in (self.folder / "tokens").rglob("*") if file.is_file()]
+        with subprocess.Popen(
+            [sys.executable, "-c", _HOLD, *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            yield
+            holder.communicate()  # it ends at the end of its input
 
     def where(self, key: str = "signing", *, algorithm: str | None = None, key_id: bytes | None = None) -> HsmKey:
         """Say where a key is."""

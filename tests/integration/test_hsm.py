@@ -17,6 +17,7 @@ from authz.signing import hsm as hsm_module
 from authz.signing.hsm import open_hsm_key
 from authz.signing.port import Failure, SigningUnavailable
 from authz.signing.public import PublicKey
+from tests.fakes.waiting import HANG_SECONDS
 from tests.integration.softhsm import PIN, SoftHsm
 
 pytestmark = pytest.mark.needs("softhsm2-util")
@@ -163,17 +164,17 @@ def test_threads_take_turns(hsm: SoftHsm) -> None:
     """The library is initialized for one thread: a call that waits longer than its timeout fails."""
     hsm.add_key(P256)
     signer = open_hsm_key(replace(hsm.where(), timeout=0.01))
-    busy, done = Event(), Event()
+    begun, done = Event(), Event()
 
     def hold() -> None:
-        with hsm_module._library(str(hsm.folder / "module.so")).exclusive_use(60.0):
-            busy.set()
-            done.wait(60.0)
+        begun.set()
+        assert done.wait(HANG_SECONDS)
 
-    holder = Thread(target=hold)
+    calls = hsm_module._library(str(hsm.folder / "module.so")).calls
+    holder = Thread(target=lambda: calls.run(hold, seconds=HANG_SECONDS))
     holder.start()
-    assert busy.wait(60.0)
-    with pytest.raises(SigningUnavailable, match="is busy: not free within 0") as caught:
+    assert begun.wait(HANG_SECONDS)
+    with pytest.raises(SigningUnavailable, match=r"a call has not returned for 0\.01 s") as caught:
         signer.sign(b"m")
     assert caught.value.failure is Failure.TIMEOUT
     done.set()

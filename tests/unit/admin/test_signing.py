@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from authz.admin.routes import AdminRequest, dispatch
+from authz.admin.routes import AdminRequest, AdminResponse, Route, dispatch
 from authz.admin.server import AdminServer
 from authz.admin.signing import make_signing_routes
 from authz.cli import main
@@ -191,5 +191,21 @@ def test_an_emergency_that_does_not_reach_all_workers(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{}")
     third = str(rings[1].describe()["signing"])
     assert pod.withdraw(third)[0] is HTTPStatus.SERVICE_UNAVAILABLE
+    for server in servers:
+        server.stop()
+
+
+@pytest.mark.parametrize("status", [HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.FORBIDDEN])
+def test_a_worker_that_fails_in_another_way_has_not_withdrawn_the_key(tmp_path: Path, status: HTTPStatus) -> None:
+    """Whatever it says, the operator learns that, and not that the others have done it."""
+    ring = keyring(f"{TOKEN}signing: {{rotation: {{state_file: '{tmp_path}/a.json'}}}}\n")
+    broken: dict[str, Route] = {"POST /signing/withdraw": lambda _request: AdminResponse(status, b"out of order\n")}
+    sockets = [tmp_path / "0.sock", tmp_path / "1.sock"]
+    routes = (make_signing_routes(ProcessSigning(ring)), broken)
+    servers = [AdminServer(UnixAddress(str(path)), each) for path, each in zip(sockets, routes, strict=True)]
+    for server in servers:
+        server.start()
+    pod = PodSigning(Workers(sockets, restarts=[0, 0]))
+    assert pod.withdraw(str(ring.describe()["signing"])) == (status, "out of order")
     for server in servers:
         server.stop()

@@ -39,6 +39,7 @@ class Remote:
 
     algorithm = "ES256"
     kid = "remote"
+    problem = ""
 
     def __init__(self) -> None:
         self.may_sign = Event()

@@ -20,6 +20,7 @@ class _Refusing:
 
     algorithm = "EdDSA"
     kid = "k"
+    problem = ""
 
     def __init__(self, failure: Failure) -> None:
         self._failure = failure

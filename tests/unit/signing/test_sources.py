@@ -73,6 +73,7 @@ class _Closable:
     """A signer that notes when it is closed."""
 
     algorithm = "ES256"
+    problem = ""
 
     def __init__(self, section: SigningKey, closed: list[SigningKey]) -> None:
         self.kid = section.key or ""
