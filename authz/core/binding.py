@@ -128,7 +128,8 @@ def check_proof(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -
 
     A proof that is known to have been used causes none. Raises Rejected(PROOF_INVALID).
     """
-    need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, f"{proof.until} {proof.thumbprint}")
+    payload = f"{proof.until} {proof.thumbprint}"
+    need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, payload, single_use=True)
     if facts.get(need) is ProofUse.REPLAYED:
         raise _replayed()
     verify_once(proof)

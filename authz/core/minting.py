@@ -5,7 +5,8 @@ Rules of this file:
    the signature are added by the lane that answers the need.
 2. It never outlives the caller's token: none is minted for a token that is accepted only by leeway.
 3. A minted token is reused only for the same caller's token (if that is opaque: the same introspection response), rule,
-   signing key and configuration, within half of its lifetime. A need contains a digest of all of these.
+   signing key and configuration, within half of its lifetime. A need contains a digest of all of these. If it is not
+   reused, as that of a transaction, each request has its own: `txn` is unique.
 4. If a new token is not available in time, the previous one is used until it expires.
 5. `scope` never has a scope that the caller was not granted; by default it has those of them that the rule requires.
 """
@@ -187,7 +188,9 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     plan, period = _find_plan(minting, key, caller), _period(minting, _offset(minting, caller.claims), now)
     request = write_signing_request(minting.signing_terms, _write_claims(minting, plan, caller), not_after)
     identifier = _identify(minting, plan, caller, period)
-    signing = Need(MINTED, SIGNING, identifier, Reason.UPSTREAM_TOKEN_UNAVAILABLE, request)
+    signing = Need(
+        *(MINTED, SIGNING, identifier, Reason.UPSTREAM_TOKEN_UNAVAILABLE, request), single_use=not minting.reused
+    )
     if isinstance(signed := facts.get(signing), Minted):  # a key in this process signs at once
         return signed, ()
     if minting.reused:
@@ -260,11 +263,9 @@ def _identify(minting: Minting, plan: _Plan, caller: Caller, period: int) -> str
     claims, target = caller.claims, caller.target
     digest = claims.token_digest or sha256(claims.payload).digest()
     identifier = f"{plan.prefix}{period}.{digest.hex()}"
-    if not minting.reads_request and minting.reused:
+    if not minting.reads_request:
         return identifier
-    fields = (target.method, target.host, target.path.text, caller.request.source_address)
-    request_id = "" if minting.reused else caller.request.headers.get("x-request-id", "")
-    return f"{identifier}.{_digest(*(fields if minting.reads_request else ()), request_id)}"
+    return f"{identifier}.{_digest(target.method, target.host, caller.request.source_address, target.path.text)}"
 
 
 def _digest(*parts: str) -> str:

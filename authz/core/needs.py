@@ -41,7 +41,8 @@ class Need:
     *identifier* tells it from other needs: for a key it is the key id, or None if the token has none; for most other
     kinds it is a digest of all that decides the answer. *payload* is what the source receives: a token, for example.
     Without an answer in time, a denial has the reason *unanswered* instead; but if the need is *optional*, the request
-    is decided once more with Unanswered as the fact. A need that *renews* is for a known fact that expires soon.
+    is decided once more with Unanswered as the fact. A need that *renews* is for a known fact that expires soon. The
+    answer to a *single_use* one is for one request: two requests with equal needs may get different ones.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Need:
     payload: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
     optional: bool = field(default=False, compare=False)
     renews: bool = field(default=False, compare=False)
+    single_use: bool = field(default=False, compare=False)
 
     @property
     def without_payload(self) -> Need:

@@ -4,7 +4,7 @@ Rules of this file:
 1. The deciding thread only puts a check into a queue: it takes no lock and does not block. If too many checks wait
    already, `find` says so at once.
 2. Equal needs are requested once: a check that arrives while the answer is pending shares it. If an answer is for one
-   check only, such as that a proof was not used before, each check requests its own.
+   check only, such as that a proof was not used before or the token of a transaction, each check requests its own.
 3. Every check is resumed exactly once: with all of its facts, or at its deadline with those that arrived.
 4. No lane delays another: a request never blocks, and each lane limits the checks that wait for it.
 5. The gathering thread runs an event loop: lanes may ask their sources on it, and read the answers, without blocking.
@@ -62,16 +62,6 @@ class Lane(Protocol):
 
     def max_wait(self, need: Need) -> float:
         """Return how long a check may wait for the fact, in seconds."""
-
-
-class SingleUseLane(Lane, Protocol):
-    """A lane whose answers are for one check each: two checks with equal needs may get different ones."""
-
-    single_use: bool
-
-
-def _is_single_use(lane: Lane) -> TypeGuard[SingleUseLane]:
-    return getattr(type(lane), "single_use", False)
 
 
 class RecallingLane(Lane, Protocol):
@@ -168,7 +158,6 @@ class Gatherer:
         self._recalling: Final = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
         self.known: Final[Facts] = KnownFacts(self._recalling) if self._recalling else NO_FACTS
         self._monotonic: Final = monotonic
-        self._single_use: Final = frozenset(kind for kind, lane in lanes.items() if _is_single_use(lane))
         self._loop: Final = loop or Loop(monotonic)
         self._inbox: Final[deque[_Waiting | tuple[_Question, object | None] | None]] = deque()
         # Only the gathering thread uses these.
@@ -260,7 +249,7 @@ class Gatherer:
 
     def _ask(self, question: _Question) -> None:
         need = question.need
-        if need.kind not in self._single_use:
+        if not need.single_use:
             self._shared[need] = question
         done = partial(self._deliver, question)
         try:

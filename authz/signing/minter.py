@@ -90,7 +90,7 @@ class MintLane:
     def recall(self, need: Need) -> object | None:
         """Return a cached token; if *need* has a payload and the key is local, sign a new one. Takes no lock."""
         identifier = need.identifier or ""
-        if (cached := self._cache.get(identifier)) is not None:
+        if not need.single_use and (cached := self._cache.get(identifier)) is not None:
             self._observer.on_cache_hit()
             return cached
         if not need.payload:

@@ -49,8 +49,13 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeAws]:
 
 
 @contextmanager
-def station(aws: FakeAws, *, max_wait: str = "10s", patient: bool = False) -> Iterator[tuple[Station, FakeIdp]]:
-    """Run a sidecar that mints tokens with the key of *aws*; a *patient* one waits for longer than settings allow."""
+def station(
+    aws: FakeAws, *, max_wait: str = "10s", patient: bool = False, more: str = ""
+) -> Iterator[tuple[Station, FakeIdp]]:
+    """Run a sidecar that mints tokens with the key of *aws*; a *patient* one waits for longer than settings allow.
+
+    *more* are further settings of the tokens.
+    """
     with FakeIdp() as idp:
         whole = f"""version: 1
 issuers:
@@ -61,7 +66,9 @@ rules:
   - match: {{paths: ["/**"]}}
     allow: authenticated
 identity:
-  token: {{header: x-token, audience: [orders], issuer: 'https://gateway.test', lifetime: {"1h" if patient else "10s"}}}
+  token:
+    {{header: x-token, audience: [orders], issuer: 'https://gateway.test',
+      lifetime: {"1h" if patient else "10s"}{more}}}
 signing:
   keys:
     main:
@@ -151,6 +158,20 @@ def test_a_service_that_takes_its_time_delays_only_those_who_need_it(aws: FakeAw
             (text,) = (each.header.value for each in answer.ok_response.headers if each.header.key == "x-token")
             assert (answer.status.code, read_token(text, aws)["sub"]) == (0, subject)
         assert len(aws.asked) - asked < len(waiting) + len(together)
+
+
+def test_equal_requests_at_one_time_are_transactions_of_their_own(aws: FakeAws) -> None:
+    """Also without `x-request-id`: a `txn` is unique (draft-ietf-oauth-transaction-tokens-10), also of a remote key."""
+    with station(aws, patient=True, more=", format: transaction-token, workload: gw") as (sidecar, idp):
+        token = idp.mint(sub="alice")
+        with aws.gate.closed():
+            waiting = [sidecar.begin(token) for _ in range(4)]
+            assert aws.gate.held.wait(HANG_SECONDS)
+        found = []
+        for answers in waiting:
+            answer = wire.CheckResponse.FromString(answers.get(timeout=HANG_SECONDS))
+            found += [each.header.value for each in answer.ok_response.headers if each.header.key == "x-token"]
+        assert len({str(read_token(each, aws)["txn"]) for each in found}) == len(waiting)
 
 
 FAULTS: dict[str, Responder] = {

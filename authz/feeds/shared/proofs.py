@@ -56,8 +56,6 @@ class SharedProofLane:
     With *falls_back*, *used* answers in place of a shared state that does not; *count_local* is called each time.
     """
 
-    single_use: Final = True
-
     def __init__(
         self,
         lane: SourceLane,

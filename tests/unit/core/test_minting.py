@@ -381,12 +381,10 @@ def test_a_token_that_names_the_request_is_not_used_for_another() -> None:
 
 
 def test_each_transaction_has_its_own() -> None:
-    """Requests that are not the same are told apart by their id; tokens of transactions are not kept."""
-    snapshot = minting(reused=False)
-    first, second = (order(snapshot, headers={"x-request-id": each}) for each in ("1", "2"))
-    assert first != second
-    assert read_signing_request(first.payload).terms.reuse_for == 0.0
-    assert read_signing_request(order(SAME).payload).terms.reuse_for == 120.0
+    """Tokens of transactions are neither kept, nor shared by requests that wait for one at the same time."""
+    once, again = order(minting(reused=False)), order(SAME)
+    assert (read_signing_request(once.payload).terms.reuse_for, once.single_use) == (0.0, True)
+    assert (read_signing_request(again.payload).terms.reuse_for, again.single_use) == (120.0, False)
 
 
 def at_its_last_moment(snapshot: Snapshot) -> tuple[Need, float]:

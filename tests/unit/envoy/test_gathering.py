@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from queue import SimpleQueue
 from threading import Event
 
@@ -67,13 +68,9 @@ def test_equal_needs_are_asked_once() -> None:
 
 def test_an_answer_for_one_check_is_not_shared() -> None:
     """Of two checks with the same proof one gets "first"; an answer that comes too late is for no one else either."""
-
-    class OnceLane(HeldLane):
-        single_use = True
-
-    lane = OnceLane()
+    lane, once = HeldLane(), replace(SUN, single_use=True)
     gatherer = StillGatherer(weather=lane)
-    first, second = gather(gatherer, [SUN]), gather(gatherer, [SUN])
+    first, second = gather(gatherer, [once]), gather(gatherer, [once])
     work(gatherer)
     assert (lane.asked, first, second) == ([SUN, SUN], [], [])
     lane.answer("first")
@@ -83,10 +80,10 @@ def test_an_answer_for_one_check_is_not_shared() -> None:
     work(gatherer)
     assert second == [{SUN: "replayed"}]
 
-    late = gather(gatherer, [SUN], 1.0)
+    late = gather(gatherer, [once], 1.0)
     work(gatherer)
     gatherer.instant = 2.0
-    other = gather(gatherer, [SUN], 9.0)
+    other = gather(gatherer, [once], 9.0)
     work(gatherer)
     lane.answer("first")
     work(gatherer)
