@@ -501,6 +501,27 @@ def test_the_secret_is_replaced(secret: Path, tmp_path: Path) -> None:
     assert secret.exists()
 
 
+def test_a_backup_brings_no_withdrawn_key_back_if_the_secret_was_replaced(secret: Path, tmp_path: Path) -> None:
+    """Even if no replica runs any more that knows of the withdrawal: none that starts opens what was before it."""
+    file = tmp_path / "secret"
+    file.write_bytes(secret.read_bytes())
+    world = World(file).begin()
+    replica, *_ = world.replicas
+    backup, bad = world.server.value, replica.signs
+    assert bad is not None
+    assert replica.ring.withdraw(bad)
+    (tmp_path / "new").write_bytes(b"22" * 32)
+    (tmp_path / "new").replace(file)
+    replica.step()
+    after, good = world.server.value, replica.signs
+    world.server.value = backup
+    started = Replica(world)
+    assert (started.signs, bad in started.ring.view.key_set) == (None, False)
+    assert "not encrypted by this secret" in started.problem
+    world.server.value = after
+    assert Replica(world).signs == good != bad
+
+
 def test_who_has_the_secret_of_before_writes_no_key(secret: Path, tmp_path: Path) -> None:
     """Once the state is encrypted by the new secret, no process takes a key that was encrypted by the one before."""
     file = tmp_path / "secret"
