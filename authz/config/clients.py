@@ -11,24 +11,24 @@ from authz.config.section import Access, Duration, Items, Section, Setting
 
 
 class Clients(Section):
-    """Clients' networks, for throttle and require.risk."""
+    """Networks, for throttle and require.risk."""
 
     trusted_proxies: Annotated[
         Items[str],
         Field(examples=[["10.0.0.0/8"]]),
         Setting(Access.UNKNOWN, meaning="other addresses count as the client's"),
     ] = ()
-    """Proxies before Envoy that set x-forwarded-for."""
+    """Proxies before Envoy, which set x-forwarded-for."""
     ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
-    """Bits that make a network."""
+    """Bits of a network."""
     ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
-    """Bits that make a network."""
+    """Bits of a network."""
     max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Failing networks in memory (700 octets)."""
+    """In memory: failing networks (700 octets each), subjects (4,000), accepted tokens (400)."""
     max_subjects: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Subjects in memory (up to 4,000 octets)."""
+    """In memory: failing networks (700 octets each), subjects (4,000), accepted tokens (400)."""
     max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
-    """Accepted tokens in memory (400 octets)."""
+    """In memory: failing networks (700 octets each), subjects (4,000), accepted tokens (400)."""
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -42,8 +42,8 @@ class Throttle(Section):
     failures: Annotated[int, Setting(Access.LIMIT, bounds=("1", "100000"))] = 20
     """Bad tokens per network, window and worker."""
     window: Annotated[Duration, Setting(Access.UNKNOWN, bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """Time in which so many are forgiven."""
+    """Length of the window."""
     shadow: Annotated[bool, Setting(Access.LOOSENED, risk="networks that should be throttled are only reported")] = (
         False
     )
-    """Report denials, allow."""
+    """Report denials, but allow."""

@@ -22,18 +22,18 @@ class Dpop(Section):
     """Proofs of possession (DPoP, RFC 9449)."""
 
     origins: Annotated[Items[str], Field(examples=[["https://api.example.com"]]), Setting(Access.LISTED)] = ()
-    """As clients see us; default: https and the request's host."""
+    """Origins as clients see them; default: https and the request's host."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Accepted algorithms."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
-    """Longest time since iat."""
+    """How old, or ahead of our clock, a proof may be."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
-    """Tolerance for clocks ahead."""
+    """How old, or ahead of our clock, a proof may be."""
     nonces: Annotated[Choice[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
-    """stale: after a wrong time. always: for every proof."""
+    """stale: only after a proof with a wrong time."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """32 octets or more, of all replicas; default: revocation.shared.secret_file, or random."""
+    """32 octets or more, equal in all replicas; default: revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
-    """Used proofs in memory (100 octets); more: 503 without shared_state."""
+    """Used proofs in memory (100 octets each); more get 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Send the DPoP header upstream."""

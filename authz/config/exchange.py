@@ -13,24 +13,24 @@ from authz.core.exchange import TokenType
 
 
 class Exchange(Section):
-    """The issuer's instead (RFC 8693)."""
+    """Get the token from an issuer (RFC 8693)."""
 
     issuer: Annotated[str, Field(examples=["corporate"]), Setting(Access.UNKNOWN)]
-    """Its fetch settings hold."""
+    """Issuer; its fetch settings apply."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Endpoint; default: from discovery."""
     client: Client
-    """Our client, with one of four proofs."""
+    """Our client and its credentials."""
     subjects: Annotated[Items[str], Field(examples=[["corporate"]]), Setting(Access.LISTED)] = ()
-    """Issuers whose tokens are sent; default: itself. Others: 403."""
+    """Issuers whose tokens are exchanged; default: this one. Others get 403."""
     token_type: Annotated[Choice[TokenType], Setting(Access.UNKNOWN)] = TokenType.ACCESS_TOKEN
-    """Requested kind."""
+    """Requested type."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1h"))] = timedelta(minutes=5)
     """How long an answer serves."""
     cache_refused: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """The cache of refused tokens."""
+    """How long refusals are cached."""
     max_cached: MaxCached = 10_000
     max_concurrent: MaxConcurrent = 16
     max_per_second: MaxPerSecondAtIssuer = 100

@@ -37,48 +37,48 @@ class TokenKind(StrEnum):
 
 
 class Client(Section):
-    """Our client, with one of four proofs."""
+    """Our client and its credentials."""
 
     id: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Client id; not with a bearer token."""
+    """Client id; none with a bearer token."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Client secret (client_secret_basic)."""
     private_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """PEM or JWK for assertions (private_key_jwt)."""
     key_id: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Its kid, unless the JWK has it."""
+    """Its kid; default: from the JWK."""
     algorithm: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Its alg; default: RS256, that of the curve, or EdDSA."""
+    """Its alg; default: RS256, EdDSA, or that of the curve."""
     mtls: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Proof by fetch.client_cert_file (RFC 8705)."""
+    """Authenticate by fetch.client_cert_file (RFC 8705)."""
     bearer_token_file: BearerTokenFile = None
 
 
 class Introspection(Section):
-    """Asks the issuer about tokens."""
+    """Ask the issuer about tokens."""
 
     kind: Annotated[Choice[IntrospectionKind], Setting(Access.UNKNOWN)] = IntrospectionKind.RFC7662
     """token_review: Kubernetes; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Endpoint; default: from discovery."""
     client: Client
-    """Our client, with one of four proofs."""
+    """Our client and its credentials."""
     mode: Annotated[
         Choice[IntrospectionMode], Setting(Access.UNKNOWN, meaning="whether JWTs must be active at their issuer too")
     ] = IntrospectionMode.OPAQUE
-    """always: JWTs too."""
+    """opaque: only opaque tokens."""
     token_prefix: Annotated[str, Setting(Access.UNKNOWN)] = ""
-    """Prefix of its opaque tokens; default: all without another prefix."""
+    """Prefix of its opaque tokens; default: all others."""
     token_kind: Annotated[
         Choice[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
-    """Proves an access token; bearer: token_type."""
+    """Member that proves an access token; bearer: token_type."""
     token_proof: Annotated[
         Mapping[str, Items[str]],
         Field(examples=[{"token_use": ["access_token"]}]),
         Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass"),
     ] = {}
-    """Instead: members, accepted values."""
+    """Or members and their accepted values."""
     signed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Require signed answers (RFC 9701)."""
     timeout: Timeout = timedelta(seconds=2)
@@ -88,10 +88,10 @@ class Introspection(Section):
     ] = timedelta(seconds=30)
     """How long an answer serves."""
     cache_inactive: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """The cache of inactive tokens."""
+    """How long inactive tokens are cached."""
     max_cached: MaxCached = 10_000
     max_cached_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1MiB", "1024MiB"))] = 32 * 1024 * 1024
-    """Size of all answers."""
+    """Size of all cached answers."""
     max_bytes: MaxBytes = 64 * 1024
     max_concurrent: MaxConcurrent = 16
     max_per_second: MaxPerSecondAtIssuer = 100

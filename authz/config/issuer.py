@@ -48,13 +48,13 @@ class Fetch(Section):
             Access.LIMIT, bounds=("1ms", "8760h"), meaning="while the issuer is down, its last keys stay in use longer"
         ),
     ] = timedelta(hours=24)
-    """How long keys serve if refreshes fail."""
+    """How long keys serve if refreshes fail; then 503."""
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
     """Size of an answer."""
     max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
-    """Usable keys of a set."""
+    """Usable keys of a set; others are ignored."""
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
-    """More hosts for discovery; host:port: one port."""
+    """More hosts for discovery, or host:port."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
     """Private networks for these hosts; link-local ones for every host."""
     proxy: Proxy = None
@@ -90,7 +90,7 @@ class InsecureIssuer(Section):
     x5c_mismatch: Annotated[
         bool, Setting(Access.LOOSENED, risk="keys are used although their certificates hold other keys")
     ] = False
-    """Use keys that x5c does not hold."""
+    """Accept keys whose x5c holds another."""
     dpop_without_ath: Annotated[
         bool, Setting(Access.LOOSENED, risk="a proof serves with every token of its key, for clients that send no ath")
     ] = False
@@ -107,7 +107,7 @@ class Issuer(Section):
     ] = ()  # each one is compared as a separate issuer
     """Accepted tenants, if issuer has {tenantid}."""
     audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
-    """It names one; required unless insecure.any_audience."""
+    """Accepted audiences; required unless insecure.any_audience."""
     audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim contains the audience")] = "aud"
     """Claim with the audience."""
     discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
@@ -139,11 +139,11 @@ class Issuer(Section):
         Field(examples=[{"roles": "realm_access.roles"}]),
         Setting(Access.UNKNOWN, meaning="names in rules and headers refer to other claims"),
     ] = {}
-    """Names for claim paths."""
+    """Short names for claim paths."""
     blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]]), Setting(Access.REQUIRED)] = ()
-    """Key ids or RFC 7638 thumbprints."""
+    """Refused keys: key ids or RFC 7638 thumbprints."""
     required: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Readiness waits for the first keys."""
+    """Readiness waits for its keys."""
     fetch: Fetch = Fetch()
     """How keys are fetched."""
     introspection: Annotated[
@@ -151,7 +151,7 @@ class Issuer(Section):
         Field(examples=[{"client": {"id": "orders-gateway", "secret_file": "/etc/authz/introspection-secret"}}]),
         Setting(envoy=True),
     ] = None
-    """Asks the issuer about tokens."""
+    """Ask the issuer about tokens."""
     logout: Annotated[Logout | None, Field(examples=[{"clients": ["orders-web"]}])] = None
     """Accepts logout tokens at receivers.listen."""
     status_list: Annotated[

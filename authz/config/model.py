@@ -40,9 +40,9 @@ class Tls(Section):
     """TLS for a TCP listener."""
 
     cert_file: Annotated[str, Setting(Access.UNAFFECTED)]
-    """Certificate chain (PEM)."""
+    """Certificate chain, and its private key (PEM)."""
     key_file: Annotated[str, Setting(Access.UNAFFECTED)]
-    """Its private key (PEM)."""
+    """Certificate chain, and its private key (PEM)."""
     client_ca_file: Annotated[str | None, Setting(Access.UNKNOWN, meaning="which client certificates are accepted")] = (
         None
     )
@@ -53,9 +53,9 @@ class Server(Section):
     """gRPC server for Envoy."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
-    """unix:/path (fastest), unix:./path, or host:port."""
+    """unix:/path (fastest) or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
-    """Octal permissions of the socket."""
+    """Permissions of the socket."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
     """TLS for a TCP listener."""
     workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
@@ -63,7 +63,7 @@ class Server(Section):
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
     """Requests in flight; more get 503."""
     transport: Annotated[Choice[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
-    """auto: cygrpc (faster) if its self-test passes, else pool."""
+    """auto: cygrpc if its self-test passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
     """Time for requests at shutdown."""
 
@@ -82,11 +82,11 @@ class Console(Section):
             risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """Token, then required; admits callers from anywhere."""
+    """Required token; admits clients from anywhere."""
 
 
 class Admin(Section):
-    """Plain HTTP server: health, metrics, console."""
+    """HTTP: health, metrics, console."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
     """host:port."""
@@ -118,11 +118,11 @@ class Token(Section):
     sources: Annotated[Items[TokenSource], Setting(Access.LISTED, envoy=True)] = (
         TokenSource(header="authorization", scheme="Bearer"),
     )
-    """Tokens in two are refused."""
+    """Places; tokens in two get 400."""
     max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
     """Largest token."""
     forward: Annotated[bool | None, Field(examples=[False]), Setting(Access.UNAFFECTED, envoy=True)] = None
-    """Send it upstream; default: unless with a transaction token."""
+    """Send it upstream; default: false with a transaction token."""
 
 
 class Paths(Section):
@@ -130,7 +130,7 @@ class Paths(Section):
 
     # Access: rules are compared after this setting is applied.
     case_insensitive: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Ignore letter case, as Express, Koa, Fiber, Caddy."""
+    """Ignore letter case."""
 
 
 class HeaderValue(OrClaim):
@@ -161,11 +161,11 @@ class Identity(Section):
             envoy=True,
         ),
     ] = {}
-    """For the upstream, always overwritten or removed, in every `-` and `_` spelling; a text is a claim."""
+    """Headers for the upstream, always overwritten or removed; a text is a claim."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
     """Claims in Envoy's dynamic metadata, below `claims`."""
     unsafe_values: Annotated[Choice[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
-    """Not printable ASCII, or a space at an end: 403, or percent-encoded."""
+    """Values that are not printable ASCII: 403, or percent-encoded."""
     token: UpstreamToken | None = None
     """A token for the upstream."""
 
@@ -181,7 +181,7 @@ class Identity(Section):
 
 
 class Responses(Section):
-    """What a denied client gets."""
+    """Answers to denied clients."""
 
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """Realm of challenges."""
@@ -190,21 +190,21 @@ class Responses(Section):
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
-    """Show clients the reason."""
+    """Send the reason."""
     unavailable: Annotated[
         Choice[Unavailable],
         Setting(
             Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
         ),
     ] = Unavailable.DENY
-    """Without keys; error: Envoy's failure_mode_allow decides."""
+    """Without keys: 503; error: Envoy's failure_mode_allow decides."""
 
 
 class Resource(Section):
     """Protected resource metadata (RFC 9728)."""
 
     identifier: str
-    """An https URL, for metadata (RFC 9728)."""
+    """https URL for metadata (RFC 9728)."""
     scopes: Items[str] = ()
     """Announced scopes."""
 
@@ -220,7 +220,7 @@ class Insecure(Section):
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and their traffic is not encrypted"),
     ] = False
-    """Beyond loopback without client certificates."""
+    """Listen beyond loopback without client certificates."""
     query_token: Annotated[
         str | None,
         Setting(Access.LOOSENED, risk="tokens in a query end up in logs and histories (RFC 6750 section 5.3)"),
@@ -238,7 +238,7 @@ class Insecure(Section):
             restart=True,
         ),
     ] = False
-    """While it is away, each process remembers proofs."""
+    """If it is down, each process remembers proofs."""
 
 
 class Config(Section):
@@ -251,7 +251,7 @@ class Config(Section):
     server: Annotated[Server, Setting(restart=True)] = Server()
     """gRPC server for Envoy."""
     admin: Annotated[Admin, Setting(restart=True)] = Admin()
-    """Plain HTTP server: health, metrics, console."""
+    """HTTP: health, metrics, console."""
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
     """Trusted issuers."""
     token: Token = Token()
@@ -259,15 +259,15 @@ class Config(Section):
     dpop: Dpop = Dpop()
     """Proofs of possession (DPoP, RFC 9449)."""
     clients: Clients = Clients()
-    """Clients' networks, for throttle and require.risk."""
+    """Networks, for throttle and require.risk."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
     """429 for networks with many bad tokens."""
     risk: Annotated[
         Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}]), Setting(envoy=True)
     ] = None
-    """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
+    """Engine for `risk.level` and `risk.score`."""
     revocation: Revocation = Revocation()
-    """Tokens that end before they expire."""
+    """Revoked tokens."""
     receivers: Receivers = Receivers()
     """Receives logout tokens and security events."""
     shared_state: Annotated[
@@ -283,7 +283,7 @@ class Config(Section):
         Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}]),
         Setting(envoy=True),
     ] = {}
-    """Policy decision points (PDPs)."""
+    """Policy decision points."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """The first match decides; no match denies."""
     identity: Identity = Identity()
@@ -291,7 +291,7 @@ class Config(Section):
     signing: Signing = Signing()
     """The sidecar's own keys."""
     responses: Responses = Responses()
-    """What a denied client gets."""
+    """Answers to denied clients."""
     resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None
     """Protected resource metadata (RFC 9728)."""
     telemetry: Telemetry = Telemetry()

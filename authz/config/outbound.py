@@ -10,11 +10,13 @@ from authz.config.section import Access, Duration, Setting, Size
 CaFile = Annotated[str | None, Field(description="Trusted CAs (PEM), not the system's."), Setting(Access.UNKNOWN)]
 ClientCertFile = Annotated[
     str | None,
-    Field(description="Client certificate and chain (PEM)."),
+    Field(description="Client certificate with chain, and its key (PEM, no password)."),
     Setting(Access.UNAFFECTED),
 ]
 ClientKeyFile = Annotated[
-    str | None, Field(description="Its key (PEM), without a password."), Setting(Access.UNAFFECTED)
+    str | None,
+    Field(description="Client certificate with chain, and its key (PEM, no password)."),
+    Setting(Access.UNAFFECTED),
 ]
 BearerTokenFile = Annotated[str | None, Field(description="Bearer token."), Setting(Access.UNAFFECTED)]
 BasicCredentialsFile = Annotated[str | None, Field(description="`user:password` (Basic)."), Setting(Access.UNAFFECTED)]
@@ -37,6 +39,6 @@ MaxConcurrent = Annotated[
     Field(description="Questions at a time, on threads."),
     Setting(Access.UNAFFECTED, bounds=("1", "256")),
 ]
-_RATE = Field(description="Questions a second, and at once.")
+_RATE = Field(description="Questions a second; also the burst.")
 MaxPerSecond = Annotated[int, _RATE, Setting(Access.UNAFFECTED, bounds=("1", "100000"))]
 MaxPerSecondAtIssuer = Annotated[int, _RATE, Setting(Access.UNAFFECTED, bounds=("1", "10000"))]

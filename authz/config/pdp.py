@@ -111,11 +111,11 @@ class PdpSubject(_Templates):
     """Who asks for access."""
 
     type: str = "user"
-    """Type."""
+    """Type, and an id that is unique for it."""
     id: str = "${claims.sub}"
-    """Id, unique for the type."""
+    """Type, and an id that is unique for it."""
     properties: Annotated[_Values | None, Field(examples=[{"roles": "${claims.realm_access.roles}"}])] = None
-    """More; absent values are left out."""
+    """More; absent ones are omitted."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -129,7 +129,7 @@ class PdpAction(_Templates):
     name: str = "${request.method}"
     """Name."""
     properties: Annotated[_Values | None, Field(examples=[{"soft": True}])] = None
-    """More; absent values are left out."""
+    """More; absent ones are omitted."""
 
     @cached_property
     def action(self) -> Action:
@@ -141,11 +141,11 @@ class PdpResource(_Templates):
     """What is to be accessed."""
 
     type: str = "route"
-    """Type."""
+    """Type, and an id that is unique for it."""
     id: str = "${request.path}"
-    """Id, unique for the type."""
+    """Type, and an id that is unique for it."""
     properties: Annotated[_Values | None, Field(examples=[{"host": "${request.host}"}])] = None
-    """More; absent values are left out."""
+    """More; absent ones are omitted."""
 
     @cached_property
     def entity(self) -> Entity:

@@ -4,9 +4,8 @@
 2. A setting that several sections share is described once; each section only lists what it has of its own.
 3. Keys of a section that follow each other and have the same meaning share a line.
 4. A section whose keys another one has too refers to it, and so does a long default that was shown before.
-5. A key without a default is shown with an example from a sample file: its value there, or in a comment with an
-   alternative. Bounds say enough without one; so does the name of a key for text or for the path of a file. A switch
-   without a value is off.
+5. A list or map without a default is shown with an example from a sample file: its value there, or in a comment with an
+   alternative. The name and the meaning of a key say enough for text. A switch without a value is off.
 """
 
 from __future__ import annotations
@@ -128,9 +127,8 @@ class _Reference:
             if listed := ", ".join(self._list_shared(section)):
                 parts.append(f"[Shared](#shared-keys): {listed}.\n")
         parts.append("## Shared keys\n")
-        for key, meaning in sorted(self._shared):
-            notes = ", ".join(sorted(self._common[key], key=lambda note: (note[0] == "*", note[0] != "`")))
-            parts.append(f"- `{key}` ({notes}): {meaning}" if notes else f"- `{key}`: {meaning}")
+        for meaning, alike in groupby(sorted(self._shared), key=lambda pair: pair[1]):
+            parts.append(f"- {', '.join(self._show_common(key) for key, _ in alike)}: {meaning}")
         return "\n".join([*parts, ""])
 
     def _lines(self, section: _Section, before: str = "") -> Iterator[_Line]:
@@ -183,6 +181,11 @@ class _Reference:
             if self._is_shared(key, node):
                 own = [note for note in self._notes(section, key, node) if note not in self._common[key]]
                 yield f"`{key}` ({', '.join(own)})" if own else f"`{key}`"
+
+    def _show_common(self, key: str) -> str:
+        """Show a shared key with what is the same in all sections."""
+        notes = ", ".join(sorted(self._common[key], key=lambda note: (note[0] == "*", note[0] != "`")))
+        return f"`{key}` ({notes})" if notes else f"`{key}`"
 
     def _find_common(self, sections: Sequence[_Section]) -> Mapping[str, frozenset[str]]:
         """Return for each shared key what is the same in all *sections* that have it."""
@@ -238,12 +241,12 @@ def _value(path: Path, node: Schema, schema: Schema) -> str:
 
 
 def _example(path: Path, node: Schema, schema: Schema, shown: object) -> str:
-    """Return an example of a value without default, bounds and choices that is neither a section nor a file."""
+    """Return an example of a value without default, bounds and choices that is neither a section nor text."""
     target = _resolve(node, schema)
-    is_file = path[-1].endswith("_file") and target.get("type") == "string"
+    is_text = target.get("type") == "string"
     known = node.get("default") not in (None, "", [], {}) or ".".join(path) in BOUNDS or "enum" in target
     example = node["examples"][0] if "examples" in node else shown
-    return "" if known or is_file or example in (None, "") or _has_sections(node, schema) else _flow(example)
+    return "" if known or is_text or example in (None, "") or _has_sections(node, schema) else _flow(example)
 
 
 def _has_sections(node: Schema, schema: Schema) -> bool:

@@ -33,9 +33,9 @@ class RevocationList(Section):
     """One list of entries in JSON."""
 
     url: str | None = None
-    """Its URL."""
+    """Its URL, or its file (watched)."""
     file: str | None = None
-    """Or its file, watched."""
+    """Its URL, or its file (watched)."""
     required: bool = True
     """Without a recent list, 503."""
     interval: Annotated[Duration, Setting(bounds=("1s", "24h"))] = timedelta(minutes=1)
@@ -44,7 +44,7 @@ class RevocationList(Section):
         Duration,
         Setting(bounds=("1s", "8760h")),
     ] = timedelta(hours=1)
-    """How long the last list is recent."""
+    """How long a list is recent."""
     timeout: FetchTimeout = timedelta(seconds=10)
     max_bytes: Annotated[Size, Setting(bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
     """Size of an answer."""
@@ -63,15 +63,15 @@ class Transmitter(Section):
     issuer: str
     """The iss of its events."""
     audiences: Items[str]
-    """An event names one."""
+    """Accepted audiences."""
     revokes_for: Items[str]
     """Issuers whose tokens it may revoke."""
     jwks_uri: str | None = None
-    """Its key set; default: from ssf-configuration, or discovery."""
+    """Its key set; default: from discovery."""
     revokes: Choice[LogoutScope] = LogoutScope.SESSION
-    """Session events end it, or all of its user."""
+    """Session events revoke the session, or all of its user."""
     push_token_file: str | None = None
-    """Bearer token that it must present."""
+    """Bearer token that it must send."""
     poll_url: str | None = None
     """Where events are fetched (RFC 8936)."""
     poll_interval: Annotated[Duration, Setting(bounds=("1s", "1h"))] = timedelta(seconds=5)
@@ -89,22 +89,22 @@ class SharedRevocations(Section):
     required: Annotated[
         bool, Setting(Access.UNKNOWN, meaning="without it, tokens pass while it is not known which are revoked")
     ] = True
-    """Until events were read once, and after max_stale: 503."""
+    """503 until events were read, and after max_stale."""
     max_stale: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("1s", "8760h"), meaning="revoked tokens pass for longer")
     ] = timedelta(hours=1)
-    """How long known events are recent."""
+    """How long known events serve."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """32 octets or more, of all replicas, for authz revoke --undo."""
+    """32 octets or more, equal in all replicas, for authz revoke --undo."""
 
 
 class Revocation(Section):
-    """Tokens that end before they expire."""
+    """Revoked tokens."""
 
     max_lifetime: Annotated[
         Duration, Setting(Access.UNKNOWN, bounds=("1m", "8760h"), meaning="revocations are forgotten at another time")
     ] = timedelta(hours=24)
-    """Longest lifetime of tokens; keeps events so long."""
+    """Longest lifetime of tokens; events are kept as long."""
     max_entries: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000000"))] = 1_000_000
     """Entries of a list; of all events. More are refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
@@ -116,7 +116,7 @@ class Revocation(Section):
         Field(examples=[{"partner": {"url": "https://login.example.com/revoked.json"}}]),
         Setting(Access.DENYLISTS, meaning="what only a removed list revokes is allowed"),
     ] = {}
-    """Lists of entries in JSON."""
+    """JSON lists of entries."""
     transmitters: Annotated[
         Mapping[str, Transmitter],
         Field(
@@ -132,7 +132,7 @@ class Revocation(Section):
         ),
         Setting(Access.DENYLISTS, meaning="later events of a removed transmitter end no session"),
     ] = {}
-    """Transmitters of security events (Shared Signals 1.0, CAEP, RISC)."""
+    """Transmitters of security events (Shared Signals)."""
 
 
 class Logout(Section):
@@ -143,7 +143,7 @@ class Logout(Section):
     revokes: Annotated[
         Choice[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")
     ] = LogoutScope.SESSION
-    """session: tokens with its sid, else its sub. subject: all of its sub."""
+    """Tokens of the session (sid), or of the subject."""
 
 
 class Receivers(Section):
@@ -152,4 +152,4 @@ class Receivers(Section):
     listen: Annotated[
         str | None, Field(examples=["127.0.0.1:9193"]), Setting(Access.UNAFFECTED, restart=True, envoy=True)
     ] = None
-    """host:port for logout tokens and security events, best on loopback behind Envoy."""
+    """host:port for logout tokens and security events."""

@@ -51,7 +51,7 @@ class InsecureRisk(Section):
 
 
 class Risk(Section):
-    """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
+    """Engine for `risk.level` and `risk.score`."""
 
     kind: Annotated[Choice[RiskKind], Setting(Access.UNKNOWN)] = RiskKind.HTTP
     """POST of issuer, subject, client, address, headers; answer: level or score."""

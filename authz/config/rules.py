@@ -35,7 +35,7 @@ class Match(Section):
     """Which requests a rule is for; all of it must hold."""
 
     hosts: Items[str] | None = None
-    """Hosts, without port; `*.` is any subdomain."""
+    """Without port; `*.` is any subdomain."""
     paths: Items[str] | None = None
     """{name}: one segment; a final /**: any depth."""
     methods: Items[str] | None = None
@@ -68,7 +68,7 @@ class StepUp(Section):
 
 
 class RequireRisk(Section):
-    """All of it must hold, else step_up, else 403."""
+    """All must hold; else step_up, or 403."""
 
     max_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
     """Bad tokens of the network in that time."""
@@ -89,30 +89,30 @@ class RequireRisk(Section):
 
 
 class Require(Section):
-    """What must hold, all of it."""
+    """All must hold."""
 
     issuers: Items[str] | None = None
-    """One of them issued it."""
+    """One of these."""
     audiences: Items[str] | None = None
-    """It names one."""
+    """One of these."""
     scopes: Items[str] | None = None
-    """It has all."""
+    """All of these."""
     any_scope: Annotated[Items[str] | None, Field(examples=[["orders:read", "orders:write"]])] = None
-    """It has one."""
+    """One of these."""
     claims: Mapping[str, Items[ClaimValue]] | None = None
-    """Claim paths, or names of the issuer's claims: one of the values."""
+    """Claim paths, or names of the issuer's claims, each with one of its values."""
     all_of: Mapping[str, Items[ClaimValue]] | None = None
-    """The same: a list with all values."""
+    """The same, with all values."""
     acr: Items[str] | None = None
-    """One of them (RFC 9470)."""
+    """One of these (RFC 9470, RFC 8176)."""
     amr: Items[str] | None = None
-    """One of them (RFC 8176)."""
+    """One of these (RFC 9470, RFC 8176)."""
     bound: bool = False
-    """Bound to a key (DPoP) or certificate (mTLS)."""
+    """Bound to a key (DPoP) or certificate."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
     risk: RequireRisk | None = None
-    """All of it must hold, else step_up, else 403."""
+    """All must hold; else step_up, or 403."""
     when: str | None = None
     """Condition in CEL; an error denies."""
     pdp: PdpQuestion | None = None
@@ -135,7 +135,7 @@ class Rule(Section):
     """One rule."""
 
     name: str = ""
-    """In metrics, logs; default: `rule-N`, from 1."""
+    """In metrics and logs; default: `rule-N`."""
     match: Match | None = None
     """Which requests; default: all."""
     allow: Choice[AccessMode] = AccessMode.AUTHENTICATED
@@ -143,8 +143,8 @@ class Rule(Section):
     accept: Annotated[Items[Choice[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
     """Path encodings that are data."""
     require: Require | None = None
-    """What must hold, all of it."""
+    """All must hold."""
     upstream_audience: Items[str] | None = None
-    """The aud of the token for the upstream."""
+    """aud of the upstream's token."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: requests that it would deny are allowed")] = False
-    """Report denials, allow."""
+    """Report denials, but allow."""

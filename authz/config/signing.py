@@ -27,23 +27,23 @@ class SigningKey(Section):
     """A private key."""
 
     kind: Choice[KeyKind]
-    """memory: generated. file: PEM or JWK. pkcs11: an HSM."""
+    """memory: generated. file: PEM or JWK. pkcs11: HSM."""
     algorithm: str | None = None
-    """The alg; default: ES256 (memory), or that of the key."""
+    """alg; default: ES256 (memory), or that of the key."""
     kid: str | None = None
-    """Key id; default: the RFC 7638 thumbprint."""
+    """Default: the RFC 7638 thumbprint."""
     file: str | None = None
     """The private key, watched."""
     key: str | None = None
-    """pkcs11: label. aws_kms: ARN, id or alias. google_kms: name of the version. azure_key_vault: URL."""
+    """pkcs11: label. aws_kms: ARN, id or alias. google_kms: version name. azure_key_vault: URL."""
     key_id: str | None = None
     """pkcs11: CKA_ID (hexadecimal), if several have the label."""
     module: str | None = None
-    """pkcs11: path of the library."""
+    """pkcs11: path of the library, label of the token, PIN."""
     token: str | None = None
-    """pkcs11: label of the token."""
+    """pkcs11: path of the library, label of the token, PIN."""
     pin_file: str | None = None
-    """pkcs11: PIN."""
+    """pkcs11: path of the library, label of the token, PIN."""
     region: str | None = None
     """aws_kms: region, if the ARN does not name it."""
     endpoint: str | None = None
@@ -65,11 +65,11 @@ class Rotation(Section):
     every: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1m", "87600h"))] = timedelta(hours=720)
     """How long a generated key signs."""
     ahead: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=15)
-    """Published so long before; more than publish.max_age."""
+    """How long it is published before; above publish.max_age."""
     state_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Keeps keys, on a shared volume."""
+    """Keeps keys on a shared volume."""
     follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Only read state_file, of `authz signing rotate`."""
+    """Only read state_file, from `authz signing rotate`."""
     shared_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Keeps keys in shared_state, encrypted by this (32 octets or more)."""
 

@@ -28,7 +28,7 @@ class StatusList(Section):
     required: Annotated[
         bool, Setting(Access.UNKNOWN, meaning="tokens without a reference to a list may pass, or not")
     ] = True
-    """Refuse tokens that name no list."""
+    """Refuse tokens without one."""
     accepted: Annotated[Items[int], Setting(Access.LISTED)] = (0,)
     """0 VALID, 2 SUSPENDED, from 3 the issuer's."""
     interval: Annotated[

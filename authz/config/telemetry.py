@@ -62,14 +62,14 @@ class Logs(Section):
     """The decision log as OpenTelemetry log records."""
 
     exporter: Annotated[Choice[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
-    """The decision log too."""
+    """Also export these by OTLP."""
 
 
 class Metrics(Section):
     """Metrics by OTLP."""
 
     exporter: Annotated[Choice[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
-    """Metrics too."""
+    """Also export these by OTLP."""
 
 
 class Telemetry(Section):

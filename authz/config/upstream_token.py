@@ -39,11 +39,11 @@ class UpstreamToken(Section):
     audience: Annotated[Items[str], Field(examples=[["orders"]]), Setting(Access.UNAFFECTED)]
     """The aud, unless a rule has upstream_audience."""
     lifetime: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("10s", "1h"))] = timedelta(minutes=2)
-    """Longest life; never beyond the caller's token."""
+    """Longest lifetime; never beyond the caller's token."""
     scope: Annotated[Choice[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
-    """Required by the rule, all of the caller's, none."""
+    """Required by the rule, all of the caller's, or none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
-    """Further claims; tctx.order is in an object, a text is the caller's claim."""
+    """More claims; tctx.order is in an object, a text is the caller's claim."""
     workload: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our identity (req_wl); required for transaction tokens."""
     reuse: Annotated[bool | None, Field(examples=[True]), Setting(Access.UNAFFECTED)] = None
@@ -61,7 +61,7 @@ class UpstreamToken(Section):
         ),
         Setting(envoy=True),
     ] = None
-    """The issuer's instead (RFC 8693)."""
+    """Get the token from an issuer (RFC 8693)."""
 
     @property
     def reused(self) -> bool:

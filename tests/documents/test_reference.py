@@ -40,14 +40,16 @@ _LINES: Final = re.compile(
     r"|^As \[(?P<same>\S+)\]\(\S+\)\.$",
     re.MULTILINE,
 )
-_COMMON: Final = re.compile(r"^- `(\w+)`(?: \(([^)]*)\))?: (.+)$", re.MULTILINE)
+_COMMON: Final = re.compile(r"^- (`.+?): (.+)$", re.MULTILINE)
 _SHARED: Final = re.compile(r"`(\w+)`(?: \(([^)]*)\))?")
 
 
 def rows() -> dict[str, tuple[str, str]]:
     """The value and the meaning of each key, by its path; an example counts as a value."""
     page, shared = PAGE.split("## Shared keys\n")
-    common = {key: (notes, meaning) for key, notes, meaning in _COMMON.findall(shared)}
+    common = {
+        key: (notes, meaning) for keys, meaning in _COMMON.findall(shared) for key, notes in _SHARED.findall(keys)
+    }
     found, section = {}, ""
     for line in _LINES.finditer(page.partition("## Every key\n")[2]):
         if line["title"]:
@@ -220,8 +222,10 @@ def test_envoy_is_told_of_nothing_else() -> None:
 def test_generator_shows_what_is_in_the_sample() -> None:
     """Another sample gives other examples: they are read from it, comments included."""
     sample = SAMPLE.read_text(encoding="utf-8")
-    assert "`cache_dir: /var/cache/authz`" in write_reference(sample)
-    assert "`cache_dir: /other`" in write_reference(sample.replace("cache_dir: /var/cache/authz", "cache_dir: /other"))
+    assert "`audiences: [orders-api]`" in write_reference(sample)
+    assert "`audiences: [another]`" in write_reference(
+        sample.replace("audiences: [orders-api]", "audiences: [another]")
+    )
 
 
 CHANGES: Final = {

@@ -84,7 +84,7 @@ def test_statuses_are_those_of_the_reasons() -> None:
 
 
 def test_examples_have_both() -> None:
-    """There are four, each with both a permission and a refusal."""
-    assert len(EXAMPLES) == 4
+    """There are three, each with both a permission and a refusal."""
+    assert len(EXAMPLES) == 3
     for body in EXAMPLES.values():
         assert {row[2].partition(" ")[0] for row in rows(body)} == {"allow", "deny"}
