@@ -1,4 +1,4 @@
-"""The details that say their cause themselves, and have no remedy: authz/core/REASONS.md leaves them out."""
+"""The details that authz/core/REASONS.md leaves out: they say their cause, or the sentence of their section says it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "connection names an identity header",
         "connection of more than N characters",
         "not a CheckRequest",
+        "more than N headers…",
     ),
     Reason.PATH_AMBIGUOUS: (
         "path does not begin with a slash",
@@ -28,6 +29,9 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "path is not UTF-N when decoded",
         "path is percent-encoded twice",
     ),
+    Reason.TOKEN_MISSING: ("no token in any configured place",),
+    Reason.THROTTLED: ("too many bad tokens …",),
+    Reason.TOKEN_TOO_LARGE: ("token of N characters, at most N",),
     Reason.TOKEN_MULTIPLE: ("N credentials in one header", "N tokens in one request"),
     Reason.TOKEN_MALFORMED: (
         "no token after Bearer",
@@ -55,7 +59,9 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
     ),
     Reason.ISSUER_UNKNOWN: ("iss is not a configured issuer: the trailing slash differs",),
     Reason.ALG_NOT_ALLOWED: ("alg is not allowed for this issuer",),
+    Reason.KEY_AMBIGUOUS: ("more than N keys are candidates",),
     Reason.KEY_NOT_FOUND: (
+        "no key with this id",
         "…; the last refresh failed: …",
         "no key with this …, and none of the N without it signed",
         "no key id, and no key for this alg",
@@ -75,7 +81,12 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "r or s out of range",
     ),
     Reason.TOKEN_NOT_YET_VALID: ("… is N s ahead",),
-    Reason.NONCE_REQUIRED: ("nonce is missing",),
+    Reason.NONCE_REQUIRED: (
+        "made N s ago",
+        "iat is N s ahead",
+        "nonce is not one of ours that is fresh",
+        "nonce is missing",
+    ),
     Reason.TOKEN_EXPIRED: (
         "expired N s ago, leeway N s",
         "accepted by leeway only: no token for the upstream can outlive it",
@@ -142,7 +153,10 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "the risk engine gives …, and not …",
         "the network is new for the subject",
     ),
-    Reason.RISK_UNAVAILABLE: ("what is known of the client has not been looked up",),
+    Reason.RISK_UNAVAILABLE: (
+        "the risk engine has not answered",
+        "what is known of the client has not been looked up",
+    ),
     Reason.INSUFFICIENT_SCOPE: ("scope lacks …",),
     Reason.STEP_UP_REQUIRED: (
         "acr is …",
@@ -155,6 +169,7 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.UPSTREAM_TOKEN_UNAVAILABLE: (
         "the token for the upstream is not signed",
         "the token for the upstream is not exchanged",
+        "no key to sign the token for the upstream with",
     ),
 }
 """By the reason; N is a number, … any words. Each is one of a case, or stands in the code."""
