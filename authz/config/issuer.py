@@ -129,7 +129,7 @@ class Issuer(Section):
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
     """Accepted typ; absent is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
-    """Claims of every token."""
+    """Claims that every token must have."""
     leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
     """Clock tolerance (exp, nbf, iat)."""
     max_lifetime: Annotated[Duration | None, Setting(Access.LIMIT, bounds=("1s", "87600h"))] = None
@@ -161,7 +161,7 @@ class Issuer(Section):
     ] = None
     """Status lists that tokens name."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Keeps keys over a restart."""
+    """Directory that keeps keys over a restart."""
     dpop: Annotated[
         Choice[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")
     ] = Possession.OFF

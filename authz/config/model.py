@@ -118,7 +118,7 @@ class Token(Section):
     sources: Annotated[Items[TokenSource], Setting(Access.LISTED, envoy=True)] = (
         TokenSource(header="authorization", scheme="Bearer"),
     )
-    """Places; tokens in two get 400."""
+    """Places of tokens; tokens in two get 400."""
     max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
     """Largest token."""
     forward: Annotated[bool | None, Field(examples=[False]), Setting(Access.UNAFFECTED, envoy=True)] = None
@@ -190,7 +190,7 @@ class Responses(Section):
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
-    """Send the reason."""
+    """Send clients the reason."""
     unavailable: Annotated[
         Choice[Unavailable],
         Setting(

@@ -106,7 +106,7 @@ class Revocation(Section):
     ] = timedelta(hours=24)
     """Longest lifetime of tokens; events are kept as long."""
     max_entries: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000000"))] = 1_000_000
-    """Entries of a list; of all events. More are refused."""
+    """Entries of one list, and of all events; more are refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """Keeps events over a restart."""
     shared: SharedRevocations = SharedRevocations()

@@ -141,7 +141,7 @@ class Rule(Section):
     allow: Choice[AccessMode] = AccessMode.AUTHENTICATED
     """optional: require holds if there is a token."""
     accept: Annotated[Items[Choice[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
-    """Path encodings that are data."""
+    """Accepted path encodings."""
     require: Require | None = None
     """All must hold."""
     upstream_audience: Items[str] | None = None

@@ -90,11 +90,11 @@ class Publication(Section):
     url: Annotated[
         str | None, Field(examples=["https://api.example.com/.well-known/jwks.json"]), Setting(Access.DOCUMENT)
     ] = None
-    """The public keys through Envoy."""
+    """URL of the public keys through Envoy."""
     discovery: Annotated[bool, Setting(Access.DOCUMENT)] = False
     """Answer /.well-known/openid-configuration too."""
     max_age: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=5)
-    """How long readers may cache."""
+    """How long readers may cache keys."""
 
 
 class Signing(Section):

@@ -30,7 +30,7 @@ class StatusList(Section):
     ] = True
     """Refuse tokens without one."""
     accepted: Annotated[Items[int], Setting(Access.LISTED)] = (0,)
-    """0 VALID, 2 SUSPENDED, from 3 the issuer's."""
+    """Accepted statuses: 0 VALID, 2 SUSPENDED, from 3 the issuer's."""
     interval: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("1s", "24h"), meaning="a revoked token passes for so long")
     ] = timedelta(minutes=5)
@@ -45,6 +45,6 @@ class StatusList(Section):
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 1024 * 1024
     """Size of an answer."""
     max_inflated: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "64MiB"))] = 4 * 1024 * 1024
-    """Size of its entries."""
+    """Size of the entries of a list."""
     max_lists: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000"))] = 16
     """Lists in memory."""

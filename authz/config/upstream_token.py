@@ -43,13 +43,13 @@ class UpstreamToken(Section):
     scope: Annotated[Choice[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
     """Required by the rule, all of the caller's, or none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
-    """More claims; tctx.order is in an object, a text is the caller's claim."""
+    """More claims; a dot leads into an object; a text is the caller's claim."""
     workload: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our identity (req_wl); required for transaction tokens."""
     reuse: Annotated[bool | None, Field(examples=[True]), Setting(Access.UNAFFECTED)] = None
-    """For several requests of a rule; default: for jwt."""
+    """One token for several requests of a rule; default: true for jwt."""
     shadowed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Also if a shadow rule would deny."""
+    """Also send it if a shadow rule would deny."""
     max_cached: MaxCached = 10_000
 
     exchange: Annotated[
