@@ -75,10 +75,10 @@ def caller(idp: FakeIdp, *, sub: str = "alice") -> str:
 def test_what_is_sent(tmp_path: Path) -> None:
     """The caller's token, for the audience and the scope of the rule; the answer replaces it, and is used again."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
-        idp.answers[EXCHANGE] = given(jwt(sub="alice"))
-        token = caller(idp)
+        exchanged, token = jwt(sub="alice"), caller(idp)
+        idp.answers[EXCHANGE] = given(exchanged)
         for _ in range(3):
-            assert sidecar.identity(token, "GET api.test/orders") == {"authorization": f"Bearer {jwt(sub='alice')}"}
+            assert sidecar.identity(token, "GET api.test/orders") == {"authorization": f"Bearer {exchanged}"}
         [sent] = [request for request in idp.seen if request.path == EXCHANGE]
         assert sent.parameters == {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",

@@ -121,9 +121,9 @@ def test_events_are_fetched(folder: Path, idp: FakeIdp, hub: FakeIdp) -> None:
     """All that wait are fetched at once, each is acknowledged or reported, and a hub that is down is asked again."""
     token_file = folder / "poll"
     token_file.write_text("p0ll\n")
+    eve, mallory, bob = (idp.mint(sub=name) for name in ("eve", "mallory", "bob"))
     stream = Stream(event(hub, subject(idp, "eve")), event(hub, "no subject"), event(hub, subject(idp, "mallory")))
     hub.answers[POLL] = lambda _: Response(503)
-    eve, mallory, bob = (idp.mint(sub=name) for name in ("eve", "mallory", "bob"))
     more = trusting(hub, f"poll_url: '{hub.url}{POLL}', poll_interval: 1s, poll_token_file: {token_file}")
     with running(folder, issuer("a", idp), more=more) as sidecar:
         sidecar.await_ready()
