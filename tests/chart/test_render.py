@@ -104,14 +104,14 @@ def test_notes_say_where_to_send_traffic_and_what_is_insecure(charts: Charts) ->
     loose = ("authz.envoy.failureModeAllow=true", "authz.config.issuers.corporate.insecure.http=true")
     plain = notes(charts, values)
     assert "orders-authz.shop.svc" in plain
-    assert "Nobody but Envoy reaches the pods with app=orders" in plain
+    assert "Only Envoy reaches the pods with app=orders" in plain
     assert "failureModeAllow" not in plain
     said = notes(charts, values, "--set", ",".join(loose), "--set", "networkPolicy.upstream=false")
     assert "- authz.envoy.failureModeAllow" in said
     assert "- authz.config.issuers.corporate.insecure.http" in said
     assert "- networkPolicy.upstream is false" in said
     full = notes(charts, charts.app / "ci/proxy-full-values.yaml")
-    assert "- proxy.routes: /static/ is open to everybody" in full
+    assert "- proxy.routes: /static/ is open to every client" in full
     assert "- the rule orders is in shadow" in full
 
 

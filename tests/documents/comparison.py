@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Final
 
-from tests.shapes.table import write_table as write_shapes
+from tests.shapes.table import write_shapes
 from tests.shapes.test_shapes import SHAPES
 from tests.tools import ROOT, path
 
@@ -29,14 +29,15 @@ _REFERENCE: Final = "../authz/config/REFERENCE.md"
 _PAGE: Final = """\
 # From Envoy's own `jwt_authn` to this sidecar
 
-For operators who move, or choose. Other projects: the [README](../README.md#compared-with-others).
+For operators who move, or choose. Other projects: the [README](../README.md#compared-with-others). Messages of `jwt_authn`, and what
+replaces them here:
 
 {fields}
 Envoy has no setting to fetch an unknown key: its tokens are denied until the next refresh.
 
 ## Key sets that `jwt_authn` accepts, and this refuses
 
-Of {count} key sets, as providers publish them, these are refused here on purpose.
+Of {count} key sets, as providers publish them, these are refused here (in brackets: how many):
 
 {shapes}
 Documents are bounded: 256 KiB, 32 levels. This sidecar also accepts a byte order mark, standard or multi-line
@@ -60,18 +61,18 @@ def envoy_fields() -> dict[str, list[str]]:
     return fields
 
 
-def write_table() -> str:
-    """One row for each of Envoy's messages, and our sections."""
-    rows = ["| `jwt_authn` | this sidecar |", "|---|---|"]
+def write_fields() -> str:
+    """One line for each of Envoy's messages, and our sections."""
+    rows = []
     for message in envoy_fields():
         ours = (f"[{name}]({_REFERENCE}#{re.sub('[^a-z]', '', name.lower())})" for name in _SECTIONS[message])
-        rows.append(f"| `{message}` | {', '.join(ours)} |")
+        rows.append(f"- `{message}`: {', '.join(ours)}")
     return "\n".join(rows) + "\n"
 
 
 def renewed() -> str:
     """The page of today."""
-    return _PAGE.format(fields=write_table(), shapes=write_shapes(SHAPES.values()), count=len(SHAPES))
+    return _PAGE.format(fields=write_fields(), shapes=write_shapes(SHAPES.values()), count=len(SHAPES))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Proves that each page says for whom it is, and that pages and code use the words of the field."""
+"""Proves that each page says for whom it is, and that pages, code and deploy/ use the words of the field."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ PLAIN: Final = {
 }
 _FOR: Final = re.compile(r"# .+\n\n(?:For (?:those|anyone|operators|maintainers|developers|security|authors))\b")
 CODE: Final = sorted((ROOT / "authz").rglob("*.py"))
+DEPLOYED: Final = [  # operators read their comments, descriptions and messages
+    file for kind in ("json", "tpl", "txt", "yaml", "Dockerfile") for file in sorted((ROOT / "deploy").rglob(f"*{kind}"))
+]
 OURS: Final = [page for page in PAGES if page != ROOT / "CHANGELOG.md"]
 
 
@@ -50,6 +53,12 @@ def test_words_of_the_code_are_plain(module: Path) -> None:
     tokens = tokenize.generate_tokens(io.StringIO(module.read_text(encoding="utf-8")).readline)
     kinds = {"COMMENT", "STRING", "FSTRING_MIDDLE"}  # the last from Python 3.12 on
     assert find_odd_words("\n".join(token.string for token in tokens if tokenize.tok_name[token.type] in kinds)) == {}
+
+
+@pytest.mark.parametrize("file", DEPLOYED, ids=relative)
+def test_words_of_deployment_are_plain(file: Path) -> None:
+    """No chart, manifest, dashboard or note has a word of the list."""
+    assert find_odd_words(file.read_text(encoding="utf-8")) == {}
 
 
 def find_odd_words(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The table of COMPARISON: what Envoy's jwt_authn takes, and this does not; each row on purpose."""
+"""The list of COMPARISON: what Envoy's jwt_authn takes, and this does not; each line on purpose."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ WHY: Final = {
 }
 
 
-def write_table(shapes: Iterable[Shape]) -> str:
-    """Write a row for each reason, with the shapes that were tried."""
+def write_shapes(shapes: Iterable[Shape]) -> str:
+    """Write a line for each reason, with the number of shapes that were tried."""
     tried: dict[str, int] = dict.fromkeys(WHY, 0)
     for shape in shapes:
         if shape.deliberate:
             tried[shape.deliberate] += 1
-    rows = [f"| {what} | {WHY[what]} | {count} |" for what, count in tried.items()]
-    return "\n".join(["| a key set with | why it is refused here | shapes |", "|---|---|--:|", *rows]) + "\n"
+    return "".join(f"- {what} ({count}): {WHY[what]}\n" for what, count in tried.items())

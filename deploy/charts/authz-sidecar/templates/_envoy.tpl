@@ -209,7 +209,7 @@ response_headers_to_add:
           # Notices a peer that is gone without a word.
           connection_keepalive: {interval: 30s, timeout: 5s}
   # At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no cost; the
-  # sidecar pays half of a judgement for a refusal, and far above its capacity would do little else.
+  # sidecar spends half a decision on a refusal, and far above its capacity would do little else.
   circuit_breakers:
     {{- $concurrent := dig "server" "max_concurrent" 256 (include "authz-sidecar.parsed" . | fromJson) | int }}
     {{- $most := mul $concurrent (include "authz-sidecar.workers" .) }}

@@ -48,7 +48,7 @@ authz-sidecar/config-checksum: {{ sha256sum $config }}
 {{- if not .Values.authz.nativeSidecar -}}
 - {{ include "authz-sidecar.container" . | nindent 2 | trim }}
   {{- if and (not .Values.authz.envoy.adminAddress) (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
-  # Envoy and the sidecar are told to stop at the same moment: answer until Envoy has nothing more to ask.
+  # Envoy and the sidecar get SIGTERM at the same moment: answer until Envoy has nothing more to ask.
   lifecycle:
     preStop:
       sleep: {seconds: {{ int .Values.authz.preStopSleepSeconds }}}

@@ -165,7 +165,7 @@ written.
 {{- end -}}
 {{- end -}}
 
-{{/* A key `NO` has become "false", and 1.0 "1": what it was cannot be told any more. */}}
+{{/* A key `NO` has become "false", and 1.0 "1": what it was is lost. */}}
 {{- define "authz-sidecar.checkKey" -}}
 {{- if regexMatch "^([-+]?[0-9]+(\\.[0-9]+)?(e[-+]?[0-9]+)?|true|false|null)$" .key -}}
   {{- fail (printf "%s: a key has become %q, and may have been another word: %s" .path .key .do) -}}

@@ -60,7 +60,7 @@
 {{- $_ := set .Values.authz.envoy "drainSeconds" $stop -}}
 {{- range $index, $route := $proxy.routes -}}
   {{- if and (hasKey $route "authz") (hasKey $route "rule") -}}
-    {{- fail (printf "proxy.routes[%d] has both authz and rule: a route that is not judged has no rule" $index) -}}
+    {{- fail (printf "proxy.routes[%d] has both authz and rule: a route that is not checked has no rule" $index) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -141,14 +141,14 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- end }}
 {{- if ne .Values.mode "config-only" }}
 {{- if not .Values.networkPolicy.enabled }}
-- networkPolicy.enabled is false: the pods reach everything, and everybody reaches them
+- networkPolicy.enabled is false: the pods reach everything, and every pod reaches them
 {{- else if and (eq .Values.mode "proxy") (not .Values.networkPolicy.upstream) }}
 - networkPolicy.upstream is false: clients that reach the upstream around Envoy skip authorization
 {{- end }}
 {{- end }}
 {{- if eq .Values.mode "proxy" }}
 {{- range .Values.proxy.routes }}{{ if and (hasKey . "authz") (not .authz) }}
-- proxy.routes: {{ .prefix }} is open to everybody, and never judged
+- proxy.routes: {{ .prefix }} is open to every client, and never checked
 {{- end }}{{ end }}
 {{- if not .Values.proxy.tls.existingSecret }}
 - proxy.tls.existingSecret is empty: tokens cross the network in plain text, unless a mesh or gateway encrypts

@@ -95,7 +95,7 @@ static_resources:
                         - match: { {{- ternary "prefix" "path_separated_prefix" (hasSuffix "/" .prefix) }}: {{ .prefix | quote }}}
                           {{- include "authz.route" $ | nindent 26 }}
                           {{- if and (hasKey . "authz") (not .authz) }}
-                          # Not judged at all: no token is looked at, and no identity header is set.
+                          # Not checked: no token is read, and no identity header is set.
                           typed_per_filter_config:
                             {{- include "authz-sidecar.envoy.disabled" $ | nindent 28 }}
                           {{- else if .rule }}
@@ -130,7 +130,7 @@ static_resources:
                 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: telemetry
                 http_filters:
-                  # Ready is who can have requests judged: a pod whose sidecar does not serve gets none.
+                  # Ready: Envoy can have requests checked. A pod whose sidecar does not serve gets none.
                   - name: envoy.filters.http.health_check
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck

@@ -17,10 +17,10 @@ upgrade would fail after ConfigMaps and policies were replaced under the old pod
 {{- end -}}
 
 {{/*
-The number of pods to write into the Deployment; empty: leave it to whoever set it.
+The number of pods to write into the Deployment; empty: leave it as it is.
 
 A field that leaves the manifest while Helm owns it is reset to one pod; and by server-side apply, which Helm 4 does,
-one that somebody else set to another number is a conflict that ends every upgrade. So with an autoscaler the live
+one that another client set to another number is a conflict that ends every upgrade. So with an autoscaler the live
 number is written as long as Helm owns the field, and no number otherwise.
 */}}
 {{- define "authz.replicas" -}}
@@ -29,7 +29,7 @@ number is written as long as Helm owns the field, and no number otherwise.
   {{- $applied := false -}}
   {{- $owned := false -}}
   {{- range dig "metadata" "managedFields" list $live -}}
-    {{- /* Helm's own entry, whatever the binary is called: nobody else applies the label of the chart. */ -}}
+    {{- /* Helm's own entry, whatever the binary is called: no other client applies the label of the chart. */ -}}
     {{- if and (eq .operation "Apply") (hasKey (dig "f:metadata" "f:labels" dict .fieldsV1) "f:helm.sh/chart") -}}
       {{- $applied = true -}}
       {{- $owned = hasKey (dig "f:spec" dict .fieldsV1) "f:replicas" -}}
