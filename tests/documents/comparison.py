@@ -29,8 +29,8 @@ _REFERENCE: Final = "../authz/config/REFERENCE.md"
 _PAGE: Final = """\
 # From Envoy's own `jwt_authn` to this sidecar
 
-For operators who move, or choose. Other projects: the [README](../README.md#compared-with-others). Messages of `jwt_authn`, and what
-replaces them here:
+For operators who move, or choose. Other projects: the [README](../README.md#compared-with-others).
+Messages of `jwt_authn`, and what replaces them here:
 
 {fields}
 Envoy has no setting to fetch an unknown key: its tokens are denied until the next refresh.

@@ -30,7 +30,9 @@ PLAIN: Final = {
 _FOR: Final = re.compile(r"# .+\n\n(?:For (?:those|anyone|operators|maintainers|developers|security|authors))\b")
 CODE: Final = sorted((ROOT / "authz").rglob("*.py"))
 DEPLOYED: Final = [  # operators read their comments, descriptions and messages
-    file for kind in ("json", "tpl", "txt", "yaml", "Dockerfile") for file in sorted((ROOT / "deploy").rglob(f"*{kind}"))
+    file
+    for file in sorted((ROOT / "deploy").rglob("*"))
+    if file.suffix in {".json", ".tpl", ".txt", ".yaml"} or file.name == "Dockerfile"
 ]
 OURS: Final = [page for page in PAGES if page != ROOT / "CHANGELOG.md"]
 
