@@ -80,11 +80,6 @@ TEMPLATES: Final = [
     ),
     (
         "proxy",
-        deep("authz.config.pdps.p", {"url": PDP, "max_wait": "1400ms"}),
-        "must be more than authz.config.pdps.p.max_wait, 1400ms",
-    ),
-    (
-        "proxy",
         deep("authz.config.pdps.p", {"url": "http://cerbos.shop.svc:3592/access/v1/evaluation"}),
         "networkPolicy.issuers is empty, and the PDP p is at cerbos.shop.svc",
     ),
@@ -96,7 +91,6 @@ TEMPLATES: Final = [
     ),
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
-    ("proxy", deep(f"{ISSUER}.fetch.max_wait", "1400ms"), f"must be more than {ISSUER}.fetch.max_wait, 1400ms"),
     ("proxy", deep(f"{ISSUER}.fetch.client_key_file", "/k"), f"{ISSUER}.fetch.client_key_file is /k, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.proxy_credentials_file", "/p"), "fetch.proxy_credentials_file is /p, and nothing"),
     ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["encoded_slash"]}]), "authz.envoy.escapedSlashes"),

@@ -278,8 +278,8 @@ FINDING_KINDS: Final[Mapping[str, FindingKind]] = {
     ),
     "timeout-short": FindingKind(
         Level.FINDING,
-        "Envoy times out while the sidecar may still wait for a key (fetch.max_wait)",
-        "raise timeout, or lower fetch.max_wait",
+        "Envoy times out while the sidecar may still wait for a key, an issuer or a PDP (max_wait)",
+        "raise timeout, or lower max_wait",
         review_filter.timeout_short,
     ),
     "check-repeated": FindingKind(

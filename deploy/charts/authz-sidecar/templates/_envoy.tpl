@@ -127,9 +127,9 @@ response_headers_to_add:
     transport_api_version: V3
     grpc_service:
       envoy_grpc: {cluster_name: {{ $envoy.clusterName }}}
-      # Above fetch.max_wait, which a request may wait for a key that is new. No retry_policy: a question that was not
+      # Above all that a check may wait for: new keys, introspection, PDPs. No retry_policy: a question that was not
       # answered in time would only add to the load.
-      timeout: {{ divf $envoy.timeoutMilliseconds 1000 }}s
+      timeout: {{ divf (max (int $envoy.timeoutMilliseconds) (add (include "authz-sidecar.maxWait" . | int) 400)) 1000 }}s
     # Fail closed: while no sidecar answers, no request passes.
     failure_mode_allow: {{ $envoy.failureModeAllow }}
     status_on_error: {code: ServiceUnavailable}

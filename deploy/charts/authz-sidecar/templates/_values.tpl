@@ -259,18 +259,44 @@ written.
     {{- fail (printf "the rule %s accepts double_slash, but Envoy merges slashes: set authz.envoy.mergeSlashes to false" (.name | default "without a name" | quote)) -}}
   {{- end -}}
 {{- end -}}
-{{- range $name, $issuer := $config.issuers -}}
-  {{- $wait := dig "fetch" "max_wait" "1s" $issuer -}}
-  {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
-    {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.issuers.%s.fetch.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
+{{- end -}}
+
+{{/*
+The most that a check may wait for facts, in milliseconds: the longest wait of each kind, for a check may need one of
+each. As `authz envoy-config` has it (authz/tooling/envoy_config/derive.py).
+*/}}
+{{- define "authz-sidecar.maxWait" -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
+{{- $keys := list -}}{{- $introspections := list -}}{{- $statusLists := list -}}{{- $pdps := list -}}
+{{- $remote := list -}}{{- $proofs := false -}}
+{{- range $config.issuers -}}
+  {{- $keys = append $keys ((.fetch | default dict).max_wait | default "1s") -}}
+  {{- with .introspection -}}{{- $introspections = append $introspections (.max_wait | default "1s") -}}{{- end -}}
+  {{- with .status_list -}}{{- $statusLists = append $statusLists (.max_wait | default "1s") -}}{{- end -}}
+  {{- if ne (.dpop | default "never") "never" -}}{{- $proofs = true -}}{{- end -}}
+{{- end -}}
+{{- range $config.pdps -}}{{- $pdps = append $pdps (.max_wait | default "1s") -}}{{- end -}}
+{{- $risk := list -}}
+{{- with $config.risk -}}{{- $risk = list (.max_wait | default "500ms") -}}{{- end -}}
+{{- $shared := list -}}
+{{- if $proofs -}}{{- with $config.shared_state -}}{{- $shared = list (.timeout | default "500ms") -}}{{- end -}}{{- end -}}
+{{- $exchanged := list -}}
+{{- with ($config.identity | default dict).token -}}
+  {{- if .exchange -}}
+    {{- $exchanged = list (.exchange.max_wait | default "1s") -}}
+  {{- else -}}
+    {{- range ($config.signing | default dict).keys -}}
+      {{- if not (has .kind (list "memory" "file")) -}}{{- $remote = append $remote (.max_wait | default "1s") -}}{{- end -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
-{{- range $name, $pdp := $config.pdps -}}
-  {{- $wait := $pdp.max_wait | default "1s" -}}
-  {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
-    {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.pdps.%s.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
-  {{- end -}}
+{{- $sum := 0 -}}
+{{- range list $keys $introspections $statusLists $pdps $risk $shared $shared $exchanged $remote -}}
+  {{- $longest := 0 -}}
+  {{- range . -}}{{- $longest = max $longest (int (include "authz-sidecar.milliseconds" .)) -}}{{- end -}}
+  {{- $sum = add $sum $longest -}}
 {{- end -}}
+{{- $sum -}}
 {{- end -}}
 
 {{- define "authz-sidecar.milliseconds" -}}
