@@ -51,7 +51,7 @@ newest:  ## test without the lock: on the newest releases of everything
 lowest:  ## the same on the lowest releases that pyproject.toml promises
 prerelease:  ## the same on the newest gRPC: pre-releases, and what pyproject.toml does not allow yet
 
-newest lowest prerelease: .venv/ready .tools/xds-protos
+newest lowest prerelease: .venv/ready .tools/xds-protos .tools/moto
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .tools/$@
 	$(RESOLVE) --group build
 	$(RESOLVE) --upgrade --no-build-isolation-package authz-sidecar --group build --group test $(addprefix --extra ,$(EXTRAS)) --requirement pyproject.toml .

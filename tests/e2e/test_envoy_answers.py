@@ -36,15 +36,25 @@ CASES = [
     ([H1, *fields(101, "x-pad-{}: 1")], 431, "http1.too_many_headers"),
     ([H1, *LARGE], 431, "http1.headers_too_large"),
     ([H2, *fields(101, "x-pad-{}: 1")], 0, "http2.too_many_headers"),
-    # Over HTTP/2 a client may send each cookie as a field of its own (RFC 9113 section 8.2.3), as browsers do.
-    ([H2, *fields(101, "cookie: pad{}=1")], 0, "http2.too_many_headers"),
-    ([H2, *LARGE], 0, "http2.header_list_size_too_large"),
     ([H2, "--header", "x_y: 1"], 0, "http2.unexpected_underscore"),
     ([H1, "--header", "x_y: 1"], 400, "http1.unexpected_underscore"),
 ]
+# Over HTTP/2 a client may send each cookie as a field (RFC 9113 section 8.2.3), as browsers do: Envoy 1.37 did not
+# count those; and it wrote of large fields that they are many.
+COUNTED = [
+    ([H2, *fields(101, "cookie: pad{}=1")], 0, "http2.too_many_headers"),
+    ([H2, *LARGE], 0, "http2.header_list_size_too_large"),
+]
 
 
-def test_what_envoy_refuses_by_itself() -> None:
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(CASES, id="by any Envoy"),
+        pytest.param(COUNTED, id="cookies and large fields", marks=pytest.mark.needs("envoy>=1.38")),
+    ],
+)
+def test_what_envoy_refuses_by_itself(cases: list[tuple[list[str], int, str]]) -> None:
     """The status that the client gets, 0 for a stream that is reset, and the details that the operator finds."""
     page = PAGE.read_text(encoding="utf-8")
     curl = [path("curl"), "--silent", "--max-time", str(HANG_SECONDS), "--output", "/dev/null"]
@@ -59,14 +69,14 @@ def test_what_envoy_refuses_by_itself() -> None:
                     capture_output=True,
                     text=True,
                 ).stdout
-                for arguments, _, _ in CASES
+                for arguments, _, _ in cases
             ]
-            assert [int(status) for status in statuses] == [status for _, status, _ in CASES]
-            wait_until(lambda: len(logged(envoy)) == len(CASES))
-            assert logged(envoy) == [details for _, _, details in CASES]
+            assert [int(status) for status in statuses] == [status for _, status, _ in cases]
+            wait_until(lambda: len(logged(envoy)) == len(cases))
+            assert logged(envoy) == [details for _, _, details in cases]
         finally:
             envoy.stop()
-    for _, status, details in CASES:
+    for _, status, details in cases:
         shown = re.escape(str(status or "reset"))
         assert re.search(rf"^- (?:.*; )?{shown} (?:`[\w.]+`, )*`{re.escape(details)}`", page, re.MULTILINE), details
 

@@ -77,3 +77,10 @@ def test_command_is_found_and_absence_told() -> None:
     assert found is not None
     assert os.access(found, os.X_OK)
     assert tools.find("no-such-tool") is None
+
+
+@pytest.mark.needs("envoy")
+def test_an_older_release_of_a_tool_is_not_found() -> None:
+    """A test that needs what came with a release is skipped with the one before it."""
+    assert tools.find("envoy>=1.37") == tools.find("envoy")
+    assert tools.find("envoy>=1000") is None

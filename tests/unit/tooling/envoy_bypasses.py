@@ -332,6 +332,17 @@ TAKEN_BY_ENVOY: Final[dict[str, Spoilt]] = {
 }
 """Files that Envoy 1.40 takes, all of them."""
 
+SINCE: Final = {
+    "only in shadow": "1.38",
+    "in shadow by a word of YAML 1.1": "1.38",
+    "in shadow for upgrades": "1.38",
+    "files in front": "1.38",
+    "a chain in a filter": "1.39",
+    "a chain in a filter, in shadow": "1.39",
+    "a chain in a filter that a route replaces": "1.40",
+}
+"""The release of Envoy that was the first to take such a file; the others are taken by 1.37 too."""
+
 ENVOY_REFUSES: Final[dict[str, Spoilt]] = {
     "an empty FilterConfig hides nothing": broken("route-not-checked", word="virtual_hosts[0].typed")(
         hidden_by_nothing
