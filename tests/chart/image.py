@@ -13,13 +13,16 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.chart import compiler
 from tests.tools import ROOT
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+COMPILER: Final = "/compiler"
 DOCKERFILE: Final = ROOT / "deploy/Dockerfile"
 PYTHON: Final = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
@@ -80,6 +83,7 @@ def build(changes: Path) -> Path:
     """Run the steps of the build stage; return the folder that stands for its root."""
     (stage, _) = read()
     upper, place = changes / "upper", "/"
+    environment = stage.environment | network() | {"PATH": f"{put_compiler(changes)}:{PYTHON.parent}:{PATH}"}
     for name, argument in stage.steps:
         if name == "WORKDIR":
             place = argument
@@ -90,12 +94,24 @@ def build(changes: Path) -> Path:
                 copy(ROOT / source, upper / place.lstrip("/") / target, into=target.endswith("/"))
         elif name == "RUN":
             command = f"cd {place} && {argument}"
-            paths = f"{PYTHON.parent}:{PATH}"
-            done = enter(changes, "rw", ["/bin/sh", "-ec", command], stage.environment | network() | {"PATH": paths})
+            done = enter(changes, "rw", ["/bin/sh", "-ec", command], environment)
             assert done.returncode == 0, f"RUN {argument}\n{done.stdout}{done.stderr}"
         else:
             raise NotImplementedError(name)
     return upper
+
+
+def put_compiler(changes: Path) -> Path:
+    """Put a C compiler in the root that keeps what it makes in /compiler/kept; return its folder there."""
+    name = shlex.split(sysconfig.get_config_var("CC"))[0]
+    folder = changes / "upper" / COMPILER.lstrip("/")
+    (folder / "kept").mkdir(parents=True)
+    shutil.copyfile(compiler.__file__, folder / "compiler.py")
+    argv = [str(PYTHON), "-IS", f"{COMPILER}/compiler.py", shutil.which(name) or name, f"{COMPILER}/kept"]
+    program = folder / Path(name).name
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return Path(COMPILER)
 
 
 def network() -> dict[str, str]:
