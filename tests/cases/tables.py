@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from tests.fixtures import A_RSA, B_EC, A, B, T, mint
 
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the tables are long, and Python reads them slowly
 FOLDER: Final = Path(__file__).parent
 _SIGNERS: Final = {"a": (A, A_RSA), "b": (B, B_EC)}
 _KNOWN: Final = frozenset(
@@ -119,12 +121,19 @@ def read_table(table: Mapping[str, Any]) -> Iterator[tuple[str, Case]]:
         yield name, Case(snapshot, row)
 
 
-def read_tables(pattern: str) -> list[Any]:
-    """Read every table of this folder that *pattern* names, as parameters for pytest."""
+@cache
+def read_documents(pattern: str) -> Mapping[str, Mapping[str, Any]]:
+    """Read every file of this folder that *pattern* names, by its name without suffix."""
     files = sorted(FOLDER.glob(pattern))
     assert files, f"no table is named {pattern}"
+    return {file.stem: yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) for file in files}  # noqa: S506 - a safe one
+
+
+@cache
+def read_tables(pattern: str) -> list[Any]:
+    """Read every table of this folder that *pattern* names, as parameters for pytest."""
     return [
-        pytest.param(case, id=f"{file.stem}: {name}")
-        for file in files
-        for name, case in read_table(yaml.safe_load(file.read_text(encoding="utf-8")))
+        pytest.param(case, id=f"{stem}: {name}")
+        for stem, table in read_documents(pattern).items()
+        for name, case in read_table(table)
     ]

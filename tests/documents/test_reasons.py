@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import cache
 from typing import Final
 
 import pytest
@@ -23,7 +24,8 @@ NOT_JUDGED: Final = {Reason.OVERLOADED, Reason.INTERNAL_ERROR}
 BY_THE_SERVICE: Final = {"not a CheckRequest"}
 
 
-def evaluate() -> dict[Reason, set[str]]:
+@cache
+def seen() -> dict[Reason, set[str]]:
     """Evaluate every case of the decision tables: the details of each refusal."""
     found: defaultdict[Reason, set[str]] = defaultdict(set)
     decisions = [authorize(case.request, case.snapshot, case.now, case.facts) for case in CASES]
@@ -31,9 +33,6 @@ def evaluate() -> dict[Reason, set[str]]:
         if not isinstance(decision, Allow):
             found[decision.reason].add(decision.detail)
     return found
-
-
-SEEN: Final = evaluate()
 
 
 def rows(reason: str) -> list[tuple[list[str], str]]:
@@ -72,10 +71,10 @@ def test_every_reason_has_its_section() -> None:
 def test_every_refusal_is_explained(reason: Reason) -> None:
     """Each detail that any case of the decision tables has is in its section, or says its cause itself."""
     if WIRE_STATUS[reason].code == 0:
-        assert reason not in SEEN
+        assert reason not in seen()
         return
-    assert SEEN[reason], "no case of the decision tables ends so"
-    for detail in SEEN[reason]:
+    assert seen()[reason], "no case of the decision tables ends so"
+    for detail in seen()[reason]:
         assert explanation(reason, detail), detail
 
 
@@ -116,7 +115,7 @@ def test_a_line_says_more_than_its_detail(reason: str) -> None:
 def test_no_detail_is_made_up(reason: str) -> None:
     """Each written detail is one of a case, or its fixed words stand in the code, a name in front left out."""
     for written in details(reason):
-        if any(explains(written, detail) for detail in SEEN.get(Reason(reason), ())):
+        if any(explains(written, detail) for detail in seen().get(Reason(reason), ())):
             continue
         fixed = [part.strip() for part in re.split(r"\bN\b|…", written) if part.strip(" .,:")]
         assert all(part in CODE or part.partition(" ")[2] in CODE for part in fixed), written

@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha1, sha256
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwcrypto.jwk import JWK
 
 from authz.core import certificate as x5c
@@ -35,19 +35,29 @@ MORE_RSA: Final = tuple(signer("RS256", f"more-{number}") for number in range(5)
 EC: Final = signer("ES256", "k")
 JWK_RSA: Final = RSA.public()
 CURVES: Final = {"ES256": 32, "ES384": 48, "ES512": 66, "ES256K": 32}
+# The smallest private key that has such a public one: to look for them takes thousands of keys.
+_SHORT: Final[Mapping[tuple[str, str], tuple[ec.EllipticCurve, int]]] = {
+    ("ES256", "x"): (ec.SECP256R1(), 379),
+    ("ES256", "y"): (ec.SECP256R1(), 43),
+    ("ES384", "x"): (ec.SECP384R1(), 197),
+    ("ES384", "y"): (ec.SECP384R1(), 176),
+    ("ES512", "x"): (ec.SECP521R1(), 2),
+    ("ES512", "y"): (ec.SECP521R1(), 2),
+    ("ES256K", "x"): (ec.SECP256K1(), 153),
+    ("ES256K", "y"): (ec.SECP256K1(), 122),
+}
 ALL: Final = (*DEFAULT_ALGORITHMS, "ES256K", "Ed448", "ML-DSA-44")
 EMPTIES: Final[Mapping[str, object]] = {"null": None, "list": [], "text": "", "list-of-null": [None]}
 OPTIONAL: Final = ("use", "key_ops", "alg", "x5u", "x5c", "x5t", "x5t#S256")
 PRIVATE_MEMBERS: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv")
 
 
-@cache
 def short_coordinate(algorithm: str, member: str) -> SigningKey:
-    """Make a key one of whose coordinates begins with a zero octet, as one in 256 does."""
-    while True:
-        key = SigningKey.create(algorithm, kid="k")
-        if octets(key.public(), member)[0] == 0:
-            return key
+    """Return a key one of whose coordinates begins with a zero octet, as one in 256 does."""
+    curve, private = _SHORT[algorithm, member]
+    key = SigningKey("k", algorithm, JWK.from_pyca(ec.derive_private_key(private, curve)))
+    assert octets(key.public(), member)[0] == 0
+    return key
 
 
 def _one(

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from authz.core.authorize import authorize
 from authz.core.decision import Decision, outcome
@@ -17,7 +16,7 @@ from authz.core.revocation import RevocationSource, RevocationTable
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.tooling.explain.explanation import Explanation, Question, explain, explain_question
-from tests.cases.tables import FOLDER, Case, config_of, read_table
+from tests.cases.tables import Case, config_of, read_documents, read_table
 from tests.cases.test_decisions import CASES
 from tests.fixtures import A_RSA, T, ask, jwks, make_snapshot, mint
 from tests.unit.config.sample import configure
@@ -70,11 +69,10 @@ NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.OVERLOADED, Reason.IN
 
 def rows() -> Iterator[tuple[str, Mapping[str, Any], Case]]:
     """Yield every row that is written as YAML: its name, its table's configuration, and the case."""
-    for file in sorted(FOLDER.glob("policy-*.yaml")):
-        table = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if "conditions" in file.stem:
+    for stem, table in read_documents("policy-*.yaml").items():
+        if "conditions" in stem:
             pytest.importorskip("cel_expr_python")
-        yield from ((f"{file.stem}: {name}", table["config"], case) for name, case in read_table(table))
+        yield from ((f"{stem}: {name}", table["config"], case) for name, case in read_table(table))
 
 
 ROWS: Final = [pytest.param(config, case, id=name) for name, config, case in rows()]
