@@ -40,15 +40,16 @@ class Question:
 class Plan:
     """What to ask, where, and how.
 
-    *rate* is requests per second; with 0 each connection asks again as soon as it is answered. *told* are the response
-    headers, in lower case, that belong to an answer. *churn* opens a connection for each request. *record* keeps every
-    exchange with its times. *cores* are those that the process runs on. *warm_up* are seconds whose latencies are
-    not kept.
+    *rate* is requests per second; with 0 each connection asks again *pause* seconds after it was answered. *told* are
+    the response headers, in lower case, that belong to an answer. *churn* opens a connection for each request. *record*
+    keeps every exchange with its times. *cores* are those that the process runs on. *warm_up* are seconds whose
+    latencies are not kept.
     """
 
     url: str
     questions: Sequence[Question]
     rate: float = 0.0
+    pause: float = 0.0
     connections: int = 8
     told: tuple[str, ...] = ()
     churn: bool = False
@@ -252,7 +253,15 @@ class _Client:
             connection.ask(self.choose(), self._due.popleft())
         elif self.plan.rate or self._ending.is_set():
             self.idle.append(connection)
+        elif self.plan.pause:
+            self.idle.append(connection)
+            asyncio.get_running_loop().call_later(self.plan.pause, self._ask_again, connection)
         else:
+            connection.ask(self.choose(), time.monotonic())
+
+    def _ask_again(self, connection: _Connection) -> None:
+        if connection in self.idle and not self._ending.is_set():
+            self.idle.remove(connection)
             connection.ask(self.choose(), time.monotonic())
 
     def replace(self) -> None:

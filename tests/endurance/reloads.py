@@ -25,11 +25,15 @@ _TAKEN_UP: Final = HANG_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of it. *broken* and *unsignalled* say how many good reloads stand between two of those."""
+    """How much of it. *broken* and *unsignalled* say how many good reloads stand between two of those.
+
+    *pause* is the time between an answer and the next request of a connection, in seconds.
+    """
 
     reloads: int
     broken: int = 10
     unsignalled: int = 200
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def run(scale: Scale, *, patient: bool = False) -> Result:
             plan = Plan(
                 url=stage.envoy.url,
                 questions=questions(idp),
+                pause=scale.pause,
                 connections=4,
                 told=TOLD,
                 record=True,

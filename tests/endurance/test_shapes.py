@@ -37,7 +37,7 @@ TURNS: Final = (Turn(0.0, 1.0, "alpha"), Turn(5.0, 6.0, "beta"), Turn(9.0, 10.0,
 @pytest.mark.xdist_group("endurance")
 def test_reloads_under_load_mix_nothing_and_fail_nothing() -> None:
     """Twenty good configurations and some broken ones, while requests are answered by one of the two each."""
-    result = reloads.run(reloads.Scale(20, broken=5, unsignalled=100), patient=True)
+    result = reloads.run(reloads.Scale(20, broken=5, unsignalled=100, pause=0.01), patient=True)
     assert [promise for promise in result.promises if not promise.held] == []
     assert result.rows[0]["decisions"]
     assert result.rows[0]["broken"] == 4
