@@ -40,8 +40,8 @@ Envoy has no setting to fetch an unknown key: its tokens are denied until the ne
 Of {count} key sets, as providers publish them, these are refused here (in brackets: how many):
 
 {shapes}
-Documents are bounded: 256 KiB, 32 levels. This sidecar also accepts a byte order mark, standard or multi-line
-base64, Ed448, ES256K and ML-DSA.
+Documents are bounded: 256 KiB by default, 32 levels. This sidecar also accepts a byte order mark, standard or
+multi-line base64, Ed448, ES256K and ML-DSA.
 
 <!-- made by tests/documents/comparison.py -->
 """
