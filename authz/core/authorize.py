@@ -40,7 +40,7 @@ from authz.core.dpop import SCHEME, ProofUse
 from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
 from authz.core.minting import mint
-from authz.core.needs import NO_FACTS, NO_NEEDS, Facts, Need
+from authz.core.needs import NO_FACTS, Facts, Need
 from authz.core.pdp import PDP, check_external
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.record import record
@@ -143,18 +143,7 @@ def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decisi
     if checkpoint.proof is not None and facts.get(checkpoint.proof.need, ProofUse.FIRST) is not ProofUse.FIRST:
         return None  # a replayed proof is rejected before any later step
     caller, now = checkpoint.caller, checkpoint.now
-    trail = replace(
-        decision.trail,
-        expected_audience=frozenset(),
-        pdp=None,
-        transaction=None,
-        needs=NO_NEEDS,
-        rechecks=checkpoint.rechecks,
-        valid_token=checkpoint.valid_token,
-        reads_risk=False,
-        thumbprint=checkpoint.thumbprint,
-        checkpoint=None,
-    )
+    trail = decision.trail.without_last_steps(checkpoint.rechecks, checkpoint.valid_token, checkpoint.thumbprint)
     if snapshot.revocations:
         try:
             check_revoked(snapshot.revocations, caller.claims, caller.issuer, *checkpoint.signed, now)

@@ -54,6 +54,32 @@ class AuditTrail:
     reads_risk: bool = False
     checkpoint: object = field(default=None, compare=False, repr=False)
 
+    def without_last_steps(
+        self, rechecks: tuple[Need, ...], valid_token: ValidToken | None, thumbprint: str | None
+    ) -> AuditTrail:
+        """Return a trail without what the steps after `require` found; before them it held these three.
+
+        `dataclasses.replace` takes ten times as long, which is half of a resumed decision.
+        """
+        return AuditTrail(
+            rule=self.rule,
+            issuer=self.issuer,
+            alg=self.alg,
+            kid=self.kid,
+            claimed_issuer=self.claimed_issuer,
+            signature_cached=self.signature_cached,
+            expires=self.expires,
+            audience=self.audience,
+            subject=self.subject,
+            client=self.client,
+            thumbprint=thumbprint,
+            schemes=self.schemes,
+            rechecks=rechecks,
+            network=self.network,
+            throttled=self.throttled,
+            valid_token=valid_token,
+        )
+
 
 @kw_record
 class Allow:

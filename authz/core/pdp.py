@@ -62,7 +62,6 @@ class IdEncoding(StrEnum):
 
 
 _ENCODE: Final[Mapping[IdEncoding, Callable[[str], str]]] = {
-    IdEncoding.NONE: str,
     IdEncoding.PERCENT: lambda text: quote(text, safe=""),  # all but the unreserved characters of RFC 3986
     IdEncoding.BASE64URL: lambda text: urlsafe_b64encode(text.encode()).decode("ascii").rstrip("="),
 }
@@ -215,7 +214,7 @@ def pdp_need(wanted: ExternalDecision, variables: Variables) -> Need:
         sent = {name: value for name, value in request.headers.items() if name not in pdp.excluded_headers}
         variables = replace(variables, request=replace(request, headers=sent))
     try:
-        question = write_json(_write_question(wanted, variables))
+        question = _write_question(wanted, variables)
     except NoValueError as error:
         raise Rejected(Reason.POLICY_DENIED, f"no question to pdp {pdp.name}: {error}") from error
     if len(question) > MAX_QUESTION_BYTES:
@@ -224,38 +223,45 @@ def pdp_need(wanted: ExternalDecision, variables: Variables) -> Need:
     return Need(PDP, pdp.name, digest, Reason.PDP_UNAVAILABLE, question, optional=pdp.allow_on_error)
 
 
-def _write_question(wanted: ExternalDecision, variables: Variables) -> dict[str, object]:
-    encode = _ENCODE[wanted.pdp.id_encoding]
-    question: dict[str, object] = {
-        "subject": _write_entity("subject", wanted.subject, variables, encode),
-        "action": {
-            "name": _require("action.name", wanted.action.name, variables),
-            **_render_properties(wanted.action.properties, variables),
-        },
-        "resource": _write_entity("resource", wanted.resource, variables, encode),
-    }
-    if wanted.context is not None:
-        question["context"] = render(wanted.context, variables)
-    return {"input": question} if wanted.pdp.kind is PdpKind.OPA else question
+def _write_question(wanted: ExternalDecision, variables: Variables) -> str:
+    """Return the question as JSON, on one line and with sorted members: equal questions have equal texts.
+
+    Raises NoValueError.
+    """
+    encode = _ENCODE.get(wanted.pdp.id_encoding)
+    subject = _write_entity(_SUBJECT_MEMBERS, wanted.subject, variables, encode)
+    name = _require("action.name", wanted.action.name, variables)
+    action = f'{{"name":{name}{_write_properties(wanted.action.properties, variables)}}}'
+    resource = _write_entity(_RESOURCE_MEMBERS, wanted.resource, variables, encode)
+    context = "" if wanted.context is None else f'"context":{write_json(render(wanted.context, variables))},'
+    question = f'{{"action":{action},{context}"resource":{resource},"subject":{subject}}}'
+    return f'{{"input":{question}}}' if wanted.pdp.kind is PdpKind.OPA else question
 
 
-def _write_entity(name: str, entity: Entity, variables: Variables, encode: Callable[[str], str]) -> dict[str, object]:
-    return {
-        "type": _require(f"{name}.type", entity.type, variables),
-        "id": _require(f"{name}.id", entity.id, variables, encode),
-        **_render_properties(entity.properties, variables),
-    }
+_SUBJECT_MEMBERS: Final = ("subject.type", "subject.id")
+_RESOURCE_MEMBERS: Final = ("resource.type", "resource.id")
 
 
-def _require(name: str, text: Text | Reference, variables: Variables, encode: Callable[[str], str] = str) -> str:
+def _write_entity(
+    names: tuple[str, str], entity: Entity, variables: Variables, encode: Callable[[str], str] | None
+) -> str:
+    type_name, id_name = names
+    kind = _require(type_name, entity.type, variables)
+    identifier = _require(id_name, entity.id, variables, encode)
+    return f'{{"id":{identifier}{_write_properties(entity.properties, variables)},"type":{kind}}}'
+
+
+def _require(
+    name: str, text: Text | Reference, variables: Variables, encode: Callable[[str], str] | None = None
+) -> str:
     rendered = render_text(text, variables, encode)
     if not rendered:
         raise NoValueError(f"{name} is {'absent' if rendered is None else 'empty'}")
-    return rendered
+    return write_json(rendered)
 
 
-def _render_properties(properties: Template, variables: Variables) -> dict[str, object]:
-    return {} if properties is None else {"properties": render(properties, variables)}
+def _write_properties(properties: Template, variables: Variables) -> str:
+    return "" if properties is None else f',"properties":{write_json(render(properties, variables))}'
 
 
 def read_response(members: Mapping[str, object], kind: PdpKind) -> PdpResponse:

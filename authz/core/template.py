@@ -79,9 +79,9 @@ class Reference:
                 return self.expression.evaluate(variables.request, variables.params, variables.claims)
             except ValueError as error:
                 raise NoValueError(f"${{{self.text}}} failed: {error}") from error
-        variable, *names = self.names
-        value = _VARIABLES[variable](variables)
-        for name in names:
+        names = self.names
+        value = _VARIABLES[names[0]](variables)
+        for name in names[1:]:
             value = value.get(name) if isinstance(value, Mapping) else None
         return value
 
@@ -229,20 +229,25 @@ def render(template: Template, variables: Variables) -> object:
             return template
 
 
-def render_text(template: Text | Reference, variables: Variables, encode: Callable[[str], str] = str) -> str | None:
-    """Return the text with its references replaced, each encoded by *encode*; None if one is absent.
+def render_text(
+    template: Text | Reference, variables: Variables, encode: Callable[[str], str] | None = None
+) -> str | None:
+    """Return the text with its references replaced, each encoded by *encode* if it is given; None if one is absent.
 
     Raises NoValueError.
     """
+    if isinstance(template, Reference):
+        text = template.find_text(variables)
+        return text if text is None or encode is None else encode(text)
     rendered = ""
-    for part in (template,) if isinstance(template, Reference) else template.parts:
+    for part in template.parts:
         if isinstance(part, str):
             rendered += part
             continue
         text = part.find_text(variables)
         if text is None:
             return None
-        rendered += encode(text)
+        rendered += text if encode is None else encode(text)
     return rendered
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from authz.core.decision import Allow, AuditTrail, Deny, as_unanswered, deny, outcome
 from authz.core.needs import KEY, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
@@ -64,3 +67,18 @@ def test_outcome_in_one_word() -> None:
     assert outcome(Allow(reason=Reason.PUBLIC, trail=FINDINGS)) == "allow"
     assert outcome(Allow(reason=Reason.TOKEN_MISSING, trail=FINDINGS, would_deny=True)) == "would_deny"
     assert outcome(Deny(Reason.TOKEN_MISSING)) == "deny"
+
+
+def test_a_resumed_trail_keeps_all_that_the_last_steps_did_not_find() -> None:
+    """A field that is added to a trail later is kept too, unless the last steps set it."""
+    names = [field.name for field in fields(AuditTrail)]
+    marks: dict[str, Any] = {name: name for name in names}
+    before = AuditTrail(**marks)
+    found_last = {"expected_audience", "pdp", "transaction", "needs", "reads_risk", "checkpoint"}
+    given: dict[str, Any] = {"rechecks": ("r",), "valid_token": "v", "thumbprint": "t"}
+    after = before.without_last_steps(**given)
+    empty = AuditTrail()
+    for name in names:
+        expected = getattr(empty, name) if name in found_last else given.get(name, name)
+        assert getattr(after, name) == expected, name
+    assert after.checkpoint is None

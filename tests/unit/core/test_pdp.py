@@ -75,6 +75,29 @@ def test_the_question_has_the_members_of_the_standard_and_no_others() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", PdpKind)
+@pytest.mark.parametrize("value", ['x","type":"admin', "\\", "\x00\n", "é\u2028", "}}", "\U0001f600"])
+def test_a_value_stays_a_value_whatever_it_contains(kind: PdpKind, value: str) -> None:
+    """The question is JSON with sorted members, in ASCII: a value cannot end its text, nor two questions look alike."""
+    asked = question(
+        replace(POLICIES, kind=kind),
+        subject="${claims.sub}",
+        subject_properties={"z": "${claims.sub}", "a": {"${": "${claims.sub}"}},
+        action_properties={"as": "${claims.sub}"},
+        context={"of": ["${claims.sub}", "${claims.absent}", 1, True]},
+    )
+    need = need_of(asked, mint(sub=value))
+    written = json.loads(need.payload)
+    assert need.payload == json.dumps(written, separators=(",", ":"), sort_keys=True)
+    found = written["input"] if kind is PdpKind.OPA else written
+    assert found == {
+        "subject": {"type": "user", "id": value, "properties": {"z": value, "a": {"${": value}}},
+        "action": {"name": "GET", "properties": {"as": value}},
+        "resource": {"type": "item", "id": "1"},
+        "context": {"of": [value, 1, True]},
+    }
+
+
 def test_opa_gets_the_same_as_its_input() -> None:
     """One policy serves either protocol."""
     assert sent(question(replace(POLICIES, kind=PdpKind.OPA))) == {"input": sent(question())}
