@@ -5,6 +5,8 @@ Rules of this file:
 2. Only `run_once` blocks. Callbacks must not block; their exceptions are logged and do not end the thread.
 3. A thread that is awake is not woken. No wake is lost: another thread queues its work before it checks whether this
    one sleeps, and this one sets `_sleeping` before it checks for work.
+4. A socket stays registered while it is open, so that to watch it again takes no system call. If it becomes ready and
+   is not watched, it is unregistered.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-READ: Final = select.POLLIN
-WRITE: Final = select.POLLOUT
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+_NONE: Final = 0
+_MAX_EVENTS: Final = 64  # of one sleep; the others are found by the next
 
 
 class Loop:
@@ -29,47 +33,34 @@ class Loop:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic: Final = monotonic
-        self._poll: Final = select.poll()  # its cost grows with the sockets; a lane has only some dozens
-        self._ready: Final[dict[int, Callable[[], None]]] = {}
+        self._epoll: Final = select.epoll()
+        self._watches: Final[dict[int, Watch]] = {}  # registered, by descriptor
         self._timers: Final[list[tuple[float, int, Timer]]] = []  # a heap
         self._order: Final = count()
-        self._self_pipe: _SelfPipe | None = None
+        self._waker: _Waker | None = None
         self._sleeping = False
 
     def open(self) -> None:
-        """Open the self-pipe: without it the loop cannot be woken, and must not sleep."""
-        if self._self_pipe is None:
-            self._self_pipe = _SelfPipe()
-            self._poll.register(self._self_pipe.receiver, READ)
+        """Open the waker: without it the loop cannot be woken, and must not sleep."""
+        if self._waker is None:
+            self._waker = _Waker()
+            self._epoll.register(self._waker.descriptor, READ | select.EPOLLET)
 
     def wake(self) -> None:
         """End the sleep of the waiting thread, if it sleeps."""
-        if self._sleeping and self._self_pipe is not None:
+        if self._sleeping and self._waker is not None:
             self._sleeping = False
-            self._self_pipe.notify()
-
-    def watch(self, descriptor: int, event: int, ready: Callable[[], None]) -> None:
-        """Call *ready*, once, when the socket is ready for *event*, READ or WRITE, or has failed."""
-        self._poll.register(descriptor, event)
-        self._ready[descriptor] = ready
-
-    def unwatch(self, descriptor: int) -> None:
-        """Stop watching a socket."""
-        if self._ready.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
+            self._waker.notify()
 
     def run_once(self, seconds: float | None, has_work: Callable[[], object]) -> None:
         """Sleep until a socket is ready, a timer is due or *has_work*, for at most *seconds*; call the callbacks."""
         if self._timers:
             left = max(self._timers[0][0] - self.monotonic(), 0.0)
             seconds = left if seconds is None else min(left, seconds)
-        if seconds != 0.0 or self._ready:
+        if seconds != 0.0 or self._watches:
             for descriptor, _ in self._sleep(seconds, has_work):
-                if (ready := self._ready.get(descriptor)) is not None:
-                    self.unwatch(descriptor)
-                    _call(ready)
-                elif self._self_pipe is not None:
-                    self._self_pipe.drain()
+                if (watch := self._watches.get(descriptor)) is not None:
+                    _call(watch.fire)
         if self._timers:
             self._fire_due_timers()
 
@@ -78,9 +69,23 @@ class Loop:
         try:
             if has_work():
                 seconds = 0.0
-            return self._poll.poll(None if seconds is None else 1000.0 * seconds)
+            return self._epoll.poll(seconds, _MAX_EVENTS)
         finally:
             self._sleeping = False
+
+    def register(self, watch: Watch, descriptor: int, event: int) -> None:
+        """Register an open socket for *event*, READ or WRITE. Raises OSError."""
+        if self._watches.get(descriptor) is watch:
+            self._epoll.modify(descriptor, event)
+        else:  # the descriptor may have been that of a closed socket
+            self._epoll.register(descriptor, event)
+            self._watches[descriptor] = watch
+
+    def unregister(self, descriptor: int) -> None:
+        """Unregister a socket, which may be closed."""
+        del self._watches[descriptor]
+        with suppress(OSError):
+            self._epoll.unregister(descriptor)
 
     def schedule(self, when: float, timer: Timer) -> None:
         """Call the `fire` of *timer* at the instant *when*."""
@@ -91,6 +96,41 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             _, _, timer = heappop(self._timers)
             _call(timer.fire)
+
+
+class Watch:
+    """Watches one socket for a *loop*, by its *descriptor*. The socket may be closed at any time, and the watch stays.
+
+    The system forgets a registered socket when it is closed, and another socket may get its descriptor.
+    """
+
+    __slots__ = ("_call", "_descriptor", "_event", "_loop")
+
+    def __init__(self, loop: Loop, descriptor: int) -> None:
+        self._loop: Final = loop
+        self._descriptor: Final = descriptor
+        self._event = _NONE  # for which it is registered
+        self._call: Callable[[], None] | None = None
+
+    def set(self, event: int, call: Callable[[], None]) -> None:
+        """Call *call*, once, when the socket is ready for *event*, READ or WRITE, or has failed. Raises OSError."""
+        if self._event != event:
+            self._loop.register(self, self._descriptor, event)
+            self._event = event
+        self._call = call
+
+    def clear(self) -> None:
+        """Cancel the call."""
+        self._call = None
+
+    def fire(self) -> None:
+        """Make the call; without one, unregister the socket."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+        else:
+            self._event = _NONE
+            self._loop.unregister(self._descriptor)
 
 
 class Timer:
@@ -131,25 +171,20 @@ class Timer:
             self._loop.schedule(self._due, self)
 
 
-class _SelfPipe:
-    """A pipe that ends the poll of its reader. It is closed when collected: no thread has its descriptor any more."""
+class _Waker:
+    """An event that ends the sleep of its reader, which need not read it: each notification is an edge.
+
+    It is closed when collected: no thread has its descriptor any more.
+    """
 
     def __init__(self) -> None:
-        self.receiver, self._sender = os.pipe()
-        os.set_blocking(self.receiver, False)
-        os.set_blocking(self._sender, False)
+        self.descriptor: Final = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def notify(self) -> None:
-        with suppress(BlockingIOError):  # it is full: the reader wakes anyway
-            os.write(self._sender, b"\0")
-
-    def drain(self) -> None:
-        with suppress(BlockingIOError):
-            os.read(self.receiver, 4096)
+        os.eventfd_write(self.descriptor, 1)
 
     def __del__(self) -> None:
-        os.close(self.receiver)
-        os.close(self._sender)
+        os.close(self.descriptor)
 
 
 def _call(call: Callable[[], None]) -> None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final, TypeVar
 
-from authz.facts.loop import READ, WRITE, Loop, Timer
+from authz.facts.loop import READ, WRITE, Loop, Timer, Watch
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.fetch import Response, as_refresh_errors, refuse_redirect, write_target
 from authz.feeds.http.freshness import read_headers
@@ -143,7 +143,7 @@ class Poster:
             "user-agent: authz-sidecar\r\naccept-encoding: identity\r\n"
         )
         through = self._dialer.proxy if parts.scheme == "http" else None
-        proxy_headers = through.headers if through is not None else dict[str, str]
+        proxy_headers = through.headers if through is not None else None
         return _Connection(dialed.socket, url, head, proxy_headers, self._monotonic() + MAX_AGE)
 
     def _exchange(self, connection: _Connection, request: Post) -> Exchange[Response]:
@@ -196,26 +196,25 @@ class _PendingExchange:
     def start(self, deadline: float) -> bool:
         """Send the request; return False if that cannot be done at once, and nothing will come of it."""
         try:
-            event = next(self._exchange)
+            self._connection.watch(self._loop, next(self._exchange), self._resume)
         except Exception:  # noqa: BLE001 - the repeated request reports it
+            self._exchange.close()
             return False
         self._connection.set_timer(self._loop, deadline, self._expire)
-        self._loop.watch(self._connection.descriptor, event, self._resume)
         return True
 
     def _resume(self) -> None:
         try:
-            event = next(self._exchange)
+            self._connection.watch(self._loop, next(self._exchange), self._resume)
         except StopIteration as ended:
             response: Response = ended.value
             self._end(None if response.status == _REQUEST_TIMEOUT else lambda: response)
         except Exception as error:  # noqa: BLE001 - it is the outcome
+            self._exchange.close()
             self._fail(error)
-        else:
-            self._loop.watch(self._connection.descriptor, event, self._resume)
 
     def _expire(self) -> None:
-        self._loop.unwatch(self._connection.descriptor)
+        self._connection.unwatch()
         self._exchange.close()
         self._fail(TimeoutError("deadline exceeded"))
 
@@ -249,6 +248,7 @@ class _Connection:
         "_registered",
         "_socket",
         "_timer",
+        "_watch",
         "has_answered",
         "head",
         "proxy_headers",
@@ -257,7 +257,12 @@ class _Connection:
     )
 
     def __init__(
-        self, connection: socket.socket, url: str, head: str, proxy_headers: Callable[[], dict[str, str]], until: float
+        self,
+        connection: socket.socket,
+        url: str,
+        head: str,
+        proxy_headers: Callable[[], dict[str, str]] | None,
+        until: float,
     ) -> None:
         connection.setblocking(False)  # noqa: FBT003 - the name of the method is clear
         self._socket: Final = connection
@@ -265,6 +270,7 @@ class _Connection:
         self._poll.register(connection, READ)
         self._registered: int = READ
         self._timer: Timer | None = None
+        self._watch: Watch | None = None
         self._headers: Mapping[str, str] | None = None
         self._lines = ""
         self.url: Final = url
@@ -273,13 +279,19 @@ class _Connection:
         self.until: Final = until
         self.has_answered = False
 
-    @property
-    def descriptor(self) -> int:
-        """The descriptor of the socket."""
-        return self._socket.fileno()
+    def watch(self, loop: Loop, event: int, ready: Callable[[], None]) -> None:
+        """Call *ready*, once, when the socket is ready, or has failed. Raises OSError. All exchanges have one loop."""
+        if self._watch is None:
+            self._watch = Watch(loop, self._socket.fileno())
+        self._watch.set(event, ready)
+
+    def unwatch(self) -> None:
+        """Cancel the call."""
+        if self._watch is not None:
+            self._watch.clear()
 
     def set_timer(self, loop: Loop, deadline: float, expire: Callable[[], None]) -> None:
-        """Call *expire* at the *deadline* of an exchange. There is one loop for all exchanges."""
+        """Call *expire* at the *deadline* of an exchange."""
         if self._timer is None:
             self._timer = Timer(loop)
         self._timer.set(deadline, expire)
@@ -291,13 +303,15 @@ class _Connection:
 
     def is_readable(self) -> bool:
         """Return whether the server has closed an idle connection, or sent something without a request."""
-        self._watch(READ)
+        self._register(READ)
         return bool(self._poll.poll(0))
 
     def write(self, request: Post) -> bytes:
         """Return *request* as octets. Raises ValueError, without the text of a header, which may be secret."""
-        headers = {**request.headers, **self.proxy_headers()}
-        if headers != self._headers:  # most requests have the same headers as the last one
+        headers = request.headers
+        if self.proxy_headers is not None:
+            headers = {**headers, **self.proxy_headers()}
+        if headers is not self._headers and headers != self._headers:  # most requests have those of the last one
             self._lines, self._headers = _write_headers(headers), headers
         return f"{self.head}{self._lines}content-length: {len(request.body)}\r\n\r\n".encode("latin-1") + request.body
 
@@ -337,12 +351,12 @@ class _Connection:
 
     def wait(self, event: int, deadline: float) -> None:
         """Wait on this thread until the socket is ready, or has failed. Raises TimeoutError."""
-        self._watch(event)
+        self._register(event)
         left = deadline - time.monotonic()
         if left <= 0.0 or not self._poll.poll(1000.0 * left):
             raise TimeoutError("deadline exceeded")
 
-    def _watch(self, event: int) -> None:
+    def _register(self, event: int) -> None:
         if self._registered != event:
             self._poll.modify(self._socket, event)
             self._registered = event

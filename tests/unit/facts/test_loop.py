@@ -8,11 +8,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Event, Thread
 
 import pytest
 
-from authz.facts.loop import READ, WRITE, Loop, Timer
+from authz.facts.loop import READ, WRITE, Loop, Timer, Watch
 from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import HANG_SECONDS
 
@@ -34,27 +35,80 @@ def test_a_socket_is_ready_once(pair: tuple[socket.socket, socket.socket]) -> No
     """What was called is called again only if it asks for it; what is forgotten never."""
     ours, theirs = pair
     loop, called = Loop(time.monotonic), list[str]()
-    loop.watch(ours.fileno(), READ, lambda: called.append("read"))
+    watch = Watch(loop, ours.fileno())
+    watch.set(READ, lambda: called.append("read"))
     run_once(loop)
     assert called == []
     theirs.send(b"x")
     run_once(loop)
     run_once(loop)
     assert called == ["read"]
-    loop.watch(ours.fileno(), WRITE, lambda: called.append("write"))
+    watch.set(WRITE, lambda: called.append("write"))
     run_once(loop)
-    loop.watch(ours.fileno(), READ, lambda: called.append("forgotten"))
-    loop.unwatch(ours.fileno())
-    loop.unwatch(ours.fileno())
+    watch.set(READ, lambda: called.append("forgotten"))
+    watch.clear()
     run_once(loop)
     assert called == ["read", "write"]
+
+
+def test_a_socket_that_is_ready_and_not_watched_wakes_the_loop_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    """It stays registered between two watches, but does not keep the thread busy; watched again, it is found ready."""
+    ours, theirs = pair
+    loop, called = Loop(time.monotonic), list[str]()
+    watch = Watch(loop, ours.fileno())
+    for number in range(3):
+        watch.set(READ, lambda: called.append(f"{len(ours.recv(1))} octet"))
+        theirs.send(b"x")
+        loop.run_once(None, lambda: False)
+        assert called == ["1 octet"] * (number + 1)
+        theirs.send(b"x")
+        loop.run_once(None, lambda: False)  # wakes, and calls nothing
+        Timer(loop).set(time.monotonic() + 0.001, partial(called.append, "due"))
+        while called[-1] != "due":  # the socket is ready, and ends none of these sleeps
+            assert loop._watches == {}
+            loop.run_once(None, lambda: False)
+        called.pop()
+        assert ours.recv(1) == b"x"
+
+
+def test_a_descriptor_may_be_that_of_another_socket_later() -> None:
+    """What was closed without a word neither hides its successor, nor is called in its place."""
+    loop, called = Loop(time.monotonic), list[str]()
+    first, peer = socket.socketpair()
+    with peer:
+        earlier = Watch(loop, first.fileno())
+        earlier.set(READ, lambda: called.append("earlier"))
+        descriptor = first.fileno()
+        first.close()
+        run_once(loop)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            if ours.fileno() != descriptor:
+                os.dup2(ours.fileno(), descriptor)
+            Watch(loop, descriptor).set(READ, lambda: called.append("later"))
+            earlier.clear()
+            theirs.send(b"x")
+            loop.run_once(None, lambda: False)
+            assert called == ["later"]
+            if ours.fileno() != descriptor:
+                os.close(descriptor)
+
+
+def test_a_socket_that_cannot_be_watched_says_so() -> None:
+    """Whoever waits for it would wait in vain."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        watch = Watch(Loop(time.monotonic), ours.fileno())
+        ours.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            watch.set(READ, lambda: None)
 
 
 def test_a_connection_that_ends_is_ready(pair: tuple[socket.socket, socket.socket]) -> None:
     """Whoever waits for it learns that from the socket."""
     ours, theirs = pair
     loop, called = Loop(time.monotonic), list[str]()
-    loop.watch(ours.fileno(), READ, lambda: called.append("ended"))
+    Watch(loop, ours.fileno()).set(READ, lambda: called.append("ended"))
     theirs.close()
     loop.run_once(None, lambda: False)
     assert called == ["ended"]
@@ -70,7 +124,7 @@ def test_what_raises_costs_no_other_its_turn(
         raise MemoryError
 
     for number, each in enumerate(pair):
-        loop.watch(each.fileno(), WRITE, (fail, lambda: called.append("other"))[number])
+        Watch(loop, each.fileno()).set(WRITE, (fail, lambda: called.append("other"))[number])
     failing, other = Timer(loop), Timer(loop)
     failing.set(0.0, fail)
     other.set(0.0, lambda: called.append("timer"))
@@ -143,7 +197,7 @@ def test_who_is_awake_is_not_woken() -> None:
     loop.wake()  # before it was opened
     loop.open()
     loop.wake()
-    assert loop._self_pipe is not None
+    assert loop._waker is not None
     with pytest.raises(BlockingIOError):
-        os.read(loop._self_pipe.receiver, 1)
+        os.eventfd_read(loop._waker.descriptor)
     loop.run_once(None, lambda: True)  # it does not sleep
