@@ -43,7 +43,7 @@ READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # Seconds that another thread may keep the interpreter while the thread that decides waits for it. The default is 5 ms:
 # with every check traced, or beside pages of the console, one in a hundred waited that long. Shorter ones cost more
 # switches than they save.
-_SWITCH_INTERVAL: Final = 0.0001
+SWITCH_INTERVAL: Final = 0.0001
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 SEVERAL_WORKERS: Final = re.compile(r"""\bworkers\b["']?\s*:\s*+(?!1\b)""")  # at a guess, before it is parsed
 _BEFORE_CHECKING: Final = (  # no section of the configuration: a child that checks it defines them in another form
@@ -139,7 +139,7 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     config = start.loaded.config
     _set_up_grpc(config.server.listen if worker is None else worker.listen)
     _raise_descriptor_limit()
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     stream = BackgroundStream(_STDERR)
     telemetry, number = config.telemetry, worker.number if worker is not None else None
     set_up_logging(level=telemetry.log_level, log_format=telemetry.log_format, stream=stream, worker=number)

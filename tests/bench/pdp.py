@@ -11,6 +11,7 @@ answer: it prints how long those took that need no PDP, what the others got, and
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from typing import Final
 import grpc
 from prometheus_client import CollectorRegistry
 
+from authz.cli.serve import READ_WHILE_POLLING, SWITCH_INTERVAL
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.demo.process import Process
@@ -107,7 +109,10 @@ async def decide(address: str, slow: str) -> None:
 
 
 def serve(socket: str, address: str, slow: str, keys: str) -> None:
-    """Serve checks on *socket*, with PDPs at *address* and *slow* and the issuer's *keys*, until this process ends."""
+    """Serve checks on *socket*, with PDPs at *address* and *slow* and the issuer's *keys*, until this process ends.
+
+    The process is set up as `authz serve` does on a Unix socket.
+    """
     config = parse(_CONFIG.format(keys=keys, address=address, slow=slow), file="bench")
     snapshot = build_snapshot(config, verify_signature=SignatureCache().verify)
     loop = Loop(time.monotonic)
@@ -122,7 +127,8 @@ def serve(socket: str, address: str, slow: str, keys: str) -> None:
         elapsed=time.monotonic,
         new_id=lambda: "0",
     )
-    sys.setswitchinterval(0.0005)  # as `authz serve` does
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()
     server = AuthorizationServer(checker, transport=CygrpcTransport, max_concurrent=1024)
     server.listen_unix(Path(socket), mode=0o600)
     gatherer.start()
@@ -230,7 +236,8 @@ def main() -> None:
         socket, address, slow = Path(folder) / "s", free_address(), free_address()
         module = [sys.executable, "-m", "tests.bench.pdp"]
         pdp = Process("the PDP", [*module, "--decide", address, slow], log=Path(folder) / "pdp", fix="read its log")
-        serving = [*module, "--serve", str(socket), address, slow, jwks(A_RSA)]
+        as_served = [f"{name}={value}" for name, value in READ_WHILE_POLLING.items()]  # read when grpcio is imported
+        serving = ["env", *as_served, *module, "--serve", str(socket), address, slow, jwks(A_RSA)]
         server = Process("the server", serving, log=Path(folder) / "log", fix="read its log")
         pdp.start()
         server.start()
