@@ -130,8 +130,10 @@ class Checker:
         if self._snapshot() is not pending.snapshot:  # the newer snapshot may have the fact
             self._redecide(pending)
         needs = pending.decision.trail.needs
+        if not needs:
+            return self._respond(pending)
         lanes = self._gatherer.lanes
-        if not needs or any(need.kind not in lanes for need in needs):  # without a lane the decision is final
+        if any(need.kind not in lanes for need in needs):  # without a lane the decision is final
             return self._respond(pending)
         # A decision that still names a need whose fact it has, or one need after another, would never end.
         if len(pending.facts) >= MAX_FACTS or any(need in pending.facts for need in needs):
@@ -142,7 +144,7 @@ class Checker:
                 pending.record_answer(need, fact)
             else:
                 missing.append(need)
-        if refused := [need for need in needs if need in pending.unanswered]:
+        if pending.unanswered and (refused := [need for need in needs if need in pending.unanswered]):
             return self._decide_again(pending, refused)
         if missing and pending.rounds == MAX_ROUNDS:
             return self._respond_unanswered(pending)
@@ -181,7 +183,8 @@ class Checker:
     def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
         """Decide with all known facts; facts that were *asked* for without an answer are not asked for again."""
         self._redecide(pending)
-        if any(need in asked for need in pending.decision.trail.needs):
+        needs = pending.decision.trail.needs
+        if needs and any(need in asked for need in needs):
             return self._respond_unanswered(pending)
         return self._advance(pending)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -133,7 +134,7 @@ class _Waiting:
     until: float
     late: float
     resume: Resume | None  # None once it was resumed
-    kinds: frozenset[str] = frozenset()
+    kinds: AbstractSet[str] = frozenset()
     asked_late: bool = False
     facts: dict[Need, object] = field(default_factory=dict)
 
@@ -205,7 +206,7 @@ class Gatherer:
 
     def step(self, timeout: float | None) -> bool:
         """Handle the events of at most *timeout* seconds, and resume overdue checks; return False after a stop."""
-        self._loop.run_once(0.0 if self._inbox else timeout, self._has_work)
+        self._loop.run_once(0.0 if self._inbox else timeout, self._inbox.__len__)
         for _ in range(len(self._inbox)):
             message = self._inbox.popleft()
             if message is None:
@@ -222,18 +223,16 @@ class Gatherer:
         self._expire(before=self._monotonic())
         return True
 
-    def _has_work(self) -> bool:
-        return bool(self._inbox)
-
     def _time_to_deadline(self) -> float | None:
         return max(self._deadlines[0][0] - self._monotonic(), 0.0) if self._deadlines else None
 
     def _begin(self, waiting: _Waiting) -> None:
-        kinds = frozenset(need.kind for need in waiting.missing)
-        if any(self._waiting_for[kind] >= self.lanes[kind].max_waiting for kind in kinds):
-            waiting.facts = dict.fromkeys(waiting.missing, _TOO_MANY_WAITING)
-            self._resume(waiting)
-            return
+        kinds = {need.kind for need in waiting.missing}
+        for kind in kinds:
+            if self._waiting_for[kind] >= self.lanes[kind].max_waiting:
+                waiting.facts = dict.fromkeys(waiting.missing, _TOO_MANY_WAITING)
+                self._resume(waiting)
+                return
         waiting.kinds = kinds
         waiting.asked_late = self._monotonic() > waiting.late
         for kind in kinds:

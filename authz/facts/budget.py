@@ -5,11 +5,12 @@ Unlike a fixed pause after each attempt, an attempt for one client does not bloc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from authz.core.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Budget:
     """At most *burst* attempts at once, and one more every *refill* seconds. Failed attempts count too.
 

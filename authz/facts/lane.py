@@ -107,6 +107,7 @@ class SourceLane:
         self._start: Final = start
         self._cache: Final = self._make_cache(1)
         self._negative_cache: Final = self._make_cache(_NEGATIVE_SHARE)
+        self._has_cached = False  # whether anything was put into a cache
         self._queue: Final[deque[_Question]] = deque()  # while all slots are taken
         self._idle: Final[list[_Inbox]] = []  # of threads that wait
         self._lock: Final = Lock()  # of all that follows; the deciding thread does not take it, and reads the breaker
@@ -130,6 +131,8 @@ class SourceLane:
 
     def recall(self, need: Need) -> object | None:
         """Return the fact if it is cached. Takes no lock."""
+        if not self._has_cached:
+            return None
         fact = self._cache.get(need)
         if fact is None:
             fact = self._negative_cache.get(need)
@@ -300,6 +303,7 @@ class SourceLane:
                 cache = self._negative_cache if fact.negative and self._cache.get(need) is None else self._cache
                 seconds = fact.ttl * (1.0 - EXPIRY_JITTER * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
+                self._has_cached = True
             self._record_end(fact.result, began)
         except SourceError as error:
             absent = error.absent and self._responded_at <= began

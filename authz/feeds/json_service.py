@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,7 +15,14 @@ from authz.facts.bounds import Bounds
 from authz.facts.loop import Loop
 from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.http.cached_credentials import CachedCredentials, invalidate_if_rejected, nonblocking_credentials
-from authz.feeds.http.client_auth import BasicAuthFile, BearerTokenFile, ClientAuth, Credentials, NoAuth
+from authz.feeds.http.client_auth import (
+    NO_CREDENTIALS,
+    BasicAuthFile,
+    BearerTokenFile,
+    ClientAuth,
+    Credentials,
+    NoAuth,
+)
 from authz.feeds.http.connect import Dialer, Resolve
 from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome, Post, Poster
@@ -37,30 +44,37 @@ class JsonSource:
         self._url: Final = url
         self._auth: Final = auth
         self._read: Final = read
+        self._headers: tuple[Credentials, Mapping[str, str]] = NO_CREDENTIALS, _JSON  # of the last request
 
     def __call__(self, need: Need) -> Fact:
         """Ask the question in *need*. Raises SourceError."""
-        return self._read(partial(self._poster.post, self._url, lambda: _write(need, self._auth.credentials())))
+        return self._read(partial(self._poster.post, self._url, lambda: self._write(need, self._auth.credentials())))
 
     def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
         """Ask on an idle connection, without blocking; return False if that is not possible."""
         credentials = nonblocking_credentials(self._auth)
         if credentials is None:
             return False
-        sent = _write(need, credentials)
+        sent = self._write(need, credentials)
         return self._poster.start(self._url, sent, loop, partial(self._finish, callback))
 
     def close(self) -> None:
         """Close the idle connections."""
         self._poster.close()
 
+    def _write(self, need: Need, credentials: Credentials) -> Post:
+        sent_with, headers = self._headers
+        if credentials is not sent_with:
+            headers = {**_JSON, **credentials.headers}
+            self._headers = credentials, headers
+        return Post(need.payload.encode(), headers)
+
     def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
         must_repeat = outcome is None or invalidate_if_rejected(self._auth, outcome, rejects_credentials)
         callback(None if outcome is None or must_repeat else partial(self._read, outcome))
 
 
-def _write(need: Need, credentials: Credentials) -> Post:
-    return Post(need.payload.encode(), {"content-type": "application/json", **credentials.headers})
+_JSON: Final[Mapping[str, str]] = {"content-type": "application/json"}
 
 
 def rejects_credentials(response: Response) -> bool:

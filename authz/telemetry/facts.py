@@ -61,7 +61,7 @@ class SourceMetrics:
         self._metrics: Final = metrics
         self._labels: Final = (kind, source)
         self._cached: Final = metrics.tally(kind, source, "cached")
-        self._made: Final[dict[str, Tally]] = {}
+        self._tallies: Final[dict[str, Tally]] = {}  # by result
         self._duration: Final = metrics.duration.labels(kind, source)
         own = SIGNING_FAILURES if kind == MINTED else ()
         for result in (*FAILURES, *own):  # an alert would not see the increase of a series that begins with 1
@@ -73,16 +73,19 @@ class SourceMetrics:
 
     def on_answered(self, result: str, seconds: float) -> None:
         """Count a question with its *result*."""
-        self._metrics.tally(*self._labels, result).add()
+        self._tally(result).add()
         self._duration.observe(seconds)
 
     def on_signing_ended(self, result: str) -> None:
         """Count a fact that this process made itself, or could not make. Takes no lock."""
-        counter = self._made.get(result)
-        if counter is None:
-            counter = self._made[result] = self._metrics.tally(*self._labels, result)
-        counter.add()
+        self._tally(result).add()
 
     def on_refused(self, result: str) -> None:
         """Count a question that was not asked."""
-        self._metrics.tally(*self._labels, result).add()
+        self._tally(result).add()
+
+    def _tally(self, result: str) -> Tally:
+        counter = self._tallies.get(result)
+        if counter is None:
+            counter = self._tallies[result] = self._metrics.tally(*self._labels, result)
+        return counter

@@ -58,10 +58,10 @@ class NoAuth:
 
     def credentials(self) -> Credentials:
         """Return no credentials."""
-        return _NONE
+        return NO_CREDENTIALS
 
 
-_NONE: Final = Credentials()
+NO_CREDENTIALS: Final = Credentials()
 
 
 @dataclass(frozen=True, slots=True)
