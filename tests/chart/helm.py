@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ HELMS: Final = ("helm3", "helm4")
 KINDS_OF_OPERATORS: Final = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # what is rendered is long, and Python reads it slowly
+
+# Helm runs for a tenth of a second, some 500 times: without Go's garbage collection a fifth less.
+_BRIEF: Final = os.environ | {"GOGC": "off"}
 
 Document = dict[str, Any]
 
@@ -51,7 +55,7 @@ class Charts:
     def run(self, helm: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run one Helm, whatever comes of it."""
         argv = [str(TOOLS / "helm" / helm), *map(str, arguments)]
-        return subprocess.run(argv, cwd=self.folder, check=False, capture_output=True, text=True)
+        return subprocess.run(argv, cwd=self.folder, env=_BRIEF, check=False, capture_output=True, text=True)
 
     def say(self, helm: str, *arguments: str | Path) -> str:
         """Run one Helm, and return what it printed."""
