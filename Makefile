@@ -134,14 +134,16 @@ clean:  ## remove everything that was made
 	$(BIN)/uv pip install --quiet --python $@ --no-deps --require-hashes --only-binary=:all: --requirement $<
 	touch $@
 
-# Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone.
-.tools/peers/keycloak: tests/peers/keycloak.sha256 .venv/locked
+# Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone. It is built here, for each start
+# in development mode does so too, and a second one would find half a build.
+.tools/peers/keycloak: tests/peers/keycloak.sha256 tests/peers/keycloak.conf .venv/locked
 	rm -rf $@ $(@D)/keycloak-* && mkdir -p $(@D)
 	version=$$(sed -n 's/.*-dist-\(.*\)\.zip$$/\1/p' $<) && cp $< $(@D) && cd $(@D) && \
 	  mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=. \
 	    -Dartifact=org.keycloak:keycloak-quarkus-dist:$$version:zip && \
 	  sha256sum --check --quiet $(<F) && $(CURDIR)/$(BIN)/python -m zipfile --extract *.zip . && \
-	  mv keycloak-$$version $(@F) && rm *.zip && touch $(@F)
+	  mv keycloak-$$version $(@F) && rm *.zip
+	cp tests/peers/keycloak.conf $@/conf && bash $@/bin/kc.sh build && touch $@
 
 # A gRPC client that asks for itself, without Envoy.
 .tools/peers/grpc-java: tests/peers/grpc_java/pom.xml $(wildcard tests/peers/grpc_java/src/*/*)
