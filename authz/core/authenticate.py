@@ -52,6 +52,9 @@ from authz.core.token import FoundToken, UnverifiedToken, check_opaque, parse_to
 SignedToken = tuple[RevocableToken, Key | None]
 """A token, and the key that it verifies under, if it is a JWT."""
 
+UsedFacts = tuple[tuple[Need, object], ...]
+"""The needs for facts that may be renewed, and the facts that answered them."""
+
 
 def authenticate(
     found_token: FoundToken,
@@ -61,15 +64,15 @@ def authenticate(
     now: float,
     facts: Facts,
     observe: StepObserver,
-) -> tuple[Issuer, Claims, UnusedProof | None, SignedToken]:
-    """Verify *found_token*; return its issuer, claims, the proof sent with it, and the token itself with its key.
+) -> tuple[Issuer, Claims, UnusedProof | None, SignedToken, UsedFacts]:
+    """Verify *found_token*.
 
-    Raises Rejected.
+    Return its issuer, its claims, the proof sent with it, itself with its key, and the facts about it. Raises Rejected.
     """
     text = found_token.text
     issuer = _find_issuer_of_opaque(text, snapshot)
     if issuer is not None:
-        response = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
+        response, used = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
         claims = check_introspection_response(response, issuer.rules, now)  # 10
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
@@ -78,9 +81,9 @@ def authenticate(
         if snapshot.revocations:
             check_revoked(snapshot.revocations, claims, issuer, text, None, now)
         if issuer.status_list is not None:
-            _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
+            used += _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
         observe(11, claims)
-        return issuer, claims, unused, (text, None)
+        return issuer, claims, unused, (text, None), used
     token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
@@ -101,22 +104,23 @@ def authenticate(
     unused = None if proof is None else check_proof(proof, issuer, trail, facts)
     if snapshot.revocations:
         check_revoked(snapshot.revocations, claims, issuer, token, signed.key, now)
-    _check_status_and_introspection(text, claims, issuer, snapshot, trail, facts, now)
+    used = _check_status_and_introspection(text, claims, issuer, snapshot, trail, facts, now)
     observe(11, claims)
-    return issuer, claims, unused, (token, signed.key)
+    return issuer, claims, unused, (token, signed.key), used
 
 
 def _check_status_and_introspection(
     text: str, claims: Claims, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, now: float
-) -> None:
+) -> UsedFacts:
     """Check a JWT by status list and by introspection, as configured. If both facts are missing, both become needs.
 
-    Raises Rejected.
+    Return the facts. Raises Rejected.
     """
+    used: UsedFacts = ()
     lacking: Rejected | None = None
     if issuer.status_list is not None:
         try:
-            _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
+            used += _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
         except Rejected as rejected:
             if not trail.needs:
                 raise
@@ -124,7 +128,9 @@ def _check_status_and_introspection(
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
         needs, trail.needs = trail.needs, NO_NEEDS
         try:
-            check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
+            response, introspected = _introspect(text, issuer, snapshot, trail, facts)
+            check_agreement(response, claims)
+            used += introspected
         except Rejected as rejected:
             if not trail.needs:
                 raise
@@ -132,6 +138,7 @@ def _check_status_and_introspection(
         trail.needs = needs + trail.needs
     if lacking is not None:
         raise lacking
+    return used
 
 
 def _find_issuer(token: UnverifiedToken, snapshot: Snapshot, trail: AuditTrail) -> Issuer:
@@ -155,37 +162,40 @@ def _find_issuer_of_opaque(text: str, snapshot: Snapshot) -> Issuer | None:
 
 def _introspect_opaque(
     text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, observe: StepObserver
-) -> IntrospectionResponse:
-    """Return the response of *issuer* about an opaque token. Raises Rejected."""
+) -> tuple[IntrospectionResponse, UsedFacts]:
+    """Return the response of *issuer* about an opaque token, also as a fact. Raises Rejected."""
     check_opaque(text, max_bytes=snapshot.token.max_bytes)  # 4
     observe(4, None)
     trail.issuer = issuer.name
     for step, value in ((5, issuer), (6, None), (7, None), (8, None)):
         observe(step, value)
-    response = _introspect(text, issuer, snapshot, trail, facts)  # 9
+    response, used = _introspect(text, issuer, snapshot, trail, facts)  # 9
     trail.expires, trail.audience = response.members.get("exp"), response.members.get(issuer.rules.audience_claim)
     observe(9, response)
-    return response
+    return response, used
 
 
 def _introspect(
     text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts
-) -> IntrospectionResponse:
-    """Return the response of *issuer* about an active token, or name the need for it. Raises Rejected."""
+) -> tuple[IntrospectionResponse, UsedFacts]:
+    """Return the response of *issuer* about an active token, also as a fact; or name the need for it.
+
+    Raises Rejected.
+    """
     rules = issuer.introspection
     if rules is None:
         raise Rejected(
             Reason.INTROSPECTION_UNAVAILABLE, "no introspection is configured for the issuer: inconsistent snapshot"
         )
     need = introspection_need(text, issuer.name, rules)
-    fact = facts.get(need)
+    fact = response = facts.get(need)
     if isinstance(fact, SignedIntrospectionResponse) and rules.signed:
-        fact = _verify_response(fact, issuer, rules, snapshot, trail, facts)
-    elif not isinstance(fact, IntrospectionResponse) or rules.signed:
+        response = _verify_response(fact, issuer, rules, snapshot, trail, facts)
+    if not isinstance(response, IntrospectionResponse) or (response is fact and rules.signed):
         trail.needs = (need,)
         raise Rejected(Reason.INTROSPECTION_UNAVAILABLE, "the issuer has not been asked about this token")
-    check_active(fact, rules)
-    return fact
+    check_active(response, rules)
+    return response, ((need, fact),)
 
 
 def _verify_response(
@@ -230,11 +240,14 @@ def _check_status(
     trail: AuditTrail,
     facts: Facts,
     now: float,
-) -> None:
-    """Reject a token that the status list does not call valid, or name the need for the list. Raises Rejected."""
+) -> UsedFacts:
+    """Reject a token that the status list does not call valid, or name the need for the list; return the list.
+
+    Raises Rejected.
+    """
     reference = read_reference(claims, rules)
     if reference is None:
-        return
+        return ()
     need = status_list_need(reference, issuer.name)
     listing = facts.get(need)
     if not isinstance(listing, StatusList):
@@ -246,6 +259,7 @@ def _check_status(
     except Rejected as rejected:
         raise unavailable(rejected.detail) from rejected
     check_entry(listing, reference, rules, now, issuer.rules.leeway)
+    return ((need, listing),)
 
 
 def verify_status_list(

@@ -31,7 +31,7 @@ from dataclasses import replace
 from typing import Final
 
 from authz.core import policy
-from authz.core.authenticate import SignedToken, authenticate
+from authz.core.authenticate import SignedToken, UsedFacts, authenticate
 from authz.core.binding import UnusedProof, check_use, is_first_use, uses_dpop
 from authz.core.caller import Caller
 from authz.core.claims import Claims
@@ -97,9 +97,8 @@ def authorize(
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         trail.schemes = (SCHEME,) if uses_dpop(found_token) else BEARER
         observe(3, found_token)
-        issuer, claims, proof, signed = authenticate(  # 4 to 11
-            found_token, request, snapshot, trail, now, facts, observe
-        )
+        authenticated = authenticate(found_token, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        issuer, claims, proof, signed, used = authenticated
         if snapshot.clients is not None:
             trail.valid_token = ValidToken(found_token.text, claims.members)
         is_new = trail.alg is not None and not trail.signature_cached
@@ -108,15 +107,15 @@ def authorize(
         require_same_origin(request, found_token.source)
     except Rejected as rejected:
         return _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
-    return _conclude(caller, params, (proof, signed, None), (snapshot, now), trail, facts, observe)
+    return _conclude(caller, params, (proof, signed, used, None), (snapshot, now), trail, facts, observe)
 
 
 @record
 class Checkpoint:
     """An evaluation at *now* that passed all steps up to `_conclude`, which lacks facts: `decide_again` resumes there.
 
-    *signed* is the token, and the key that it verifies under. *external* is the need for the PDP's response, if that is
-    missing. The last three are what the trail held before `_conclude`.
+    *signed* is the token, and the key that it verifies under. *used* are the facts about it. *external* is the need for
+    the PDP's response, if that is missing. The last three are what the trail held before `_conclude`.
     """
 
     snapshot: Snapshot
@@ -125,6 +124,7 @@ class Checkpoint:
     params: Params
     proof: UnusedProof | None
     signed: SignedToken
+    used: UsedFacts
     external: Need | None
     rechecks: tuple[Need, ...]
     valid_token: ValidToken | None
@@ -135,10 +135,14 @@ def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decisi
     """Return what `authorize` would with these *facts*, or None if the whole request must be evaluated again.
 
     *facts* include those of *decision*. Steps that passed are not repeated if they were evaluated against the same
-    *snapshot*. Only revocation entries may have been added to it since, and are looked up again.
+    *snapshot* and facts. Revocation entries may have been added to the snapshot since, and are looked up again. A fact
+    that was renewed since may be another one; one that has only expired was valid at the time of the decision. The
+    throttle is not asked again: it is against guesses, and the token has proved to be none.
     """
     checkpoint = decision.trail.checkpoint
     if not isinstance(checkpoint, Checkpoint) or checkpoint.snapshot is not snapshot:
+        return None
+    if any(facts.get(need, fact) is not fact for need, fact in checkpoint.used):
         return None
     if checkpoint.proof is not None and facts.get(checkpoint.proof.need, ProofUse.FIRST) is not ProofUse.FIRST:
         return None  # a replayed proof is rejected before any later step
@@ -150,21 +154,21 @@ def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decisi
         except Rejected as rejected:
             trail.valid_token = None
             return _refuse(rejected, caller.request, caller.rule, (None, None), (snapshot, now), trail, facts)
-    found = checkpoint.proof, checkpoint.signed, checkpoint.external
+    found = checkpoint.proof, checkpoint.signed, checkpoint.used, checkpoint.external
     return _conclude(caller, checkpoint.params, found, (snapshot, now), trail, facts, ignore_step)
 
 
 def _conclude(
     caller: Caller,
     params: Params,
-    found: tuple[UnusedProof | None, SignedToken, Need | None],
+    found: tuple[UnusedProof | None, SignedToken, UsedFacts, Need | None],
     at: tuple[Snapshot, float],
     trail: AuditTrail,
     facts: Facts,
     observe: StepObserver,
 ) -> Decision:
     """Evaluate the last steps, which may lack facts: the risk requirements, the PDP, and step 13."""
-    (proof, signed, external), (snapshot, now) = found, at
+    (proof, signed, used, external), (snapshot, now) = found, at
     rechecks, valid_token, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
     request, rule, claims = caller.request, caller.rule, caller.claims
     tolerated: Rejected | None = None
@@ -184,7 +188,7 @@ def _conclude(
         if trail.needs:
             external = next((need for need in trail.needs if need.kind == PDP), None)
             trail.checkpoint = Checkpoint(
-                snapshot, now, caller, params, proof, signed, external, rechecks, valid_token, thumbprint
+                snapshot, now, caller, params, proof, signed, used, external, rechecks, valid_token, thumbprint
             )
         return decision
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason

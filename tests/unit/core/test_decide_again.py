@@ -11,6 +11,7 @@ import pytest
 from authz.core.authorize import authorize, decide_again
 from authz.core.decision import Allow, Decision
 from authz.core.dpop import Possession, ProofUse
+from authz.core.introspection import INTROSPECTION, Introspection, IntrospectionResponse
 from authz.core.minting import MINTED, Minted
 from authz.core.needs import NO_FACTS, PROOF, Facts, Need, Unanswered
 from authz.core.pdp import PDP, PdpDecision, PdpResponse
@@ -20,10 +21,14 @@ from authz.core.requirements import RiskRequirement
 from authz.core.revocation import RevocationEntry, RevocationSource, RevocationTable, RevokedBy
 from authz.core.risk import CLIENT, RISK, Assessment, ClientHistory, RiskEngine
 from authz.core.snapshot import Snapshot, TokenRules
+from authz.core.status_list import STATUS_LIST, StatusRules
 from authz.core.throttle import ClientRules
 from authz.core.token import HeaderSource
 from tests.cases.external import DOWN, REASONED, STEP_UP, TOLERANT, question
+from tests.cases.introspection import ALWAYS, JWT, OPAQUE, RULES, said
 from tests.cases.minting import minting
+from tests.cases.status_list import RULES as LISTS
+from tests.cases.status_list import URI, listed, pack, referring
 from tests.fixtures import A, T, ask, issuer_a, make_snapshot, mint, rule
 from tests.unit.core.test_binding import BOUND, HOST, proof_for
 
@@ -168,3 +173,50 @@ def test_a_revocation_meanwhile_counts_as_a_failure_of_the_subject() -> None:
     assert revoked is not None
     assert revoked == authorize(asked, snapshot, T, facts)
     assert (revoked.reason, revoked.trail.reads_risk) == (Reason.TOKEN_REVOKED, False)
+
+
+ASKED: Final = {
+    "an opaque token": (OPAQUE, RULES, None, said()),
+    "a JWT that is introspected": (JWT, ALWAYS, None, said(JWT, ALWAYS)),
+    "a JWT with a status list": (referring(), None, LISTS, listed()),
+    "an opaque token with a status list": (
+        OPAQUE,
+        RULES,
+        LISTS,
+        {**said(status={"status_list": {"idx": 0, "uri": URI}}), **listed()},
+    ),
+    "a JWT with both": (referring(), ALWAYS, LISTS, {**said(referring(), ALWAYS), **listed()}),
+}
+
+
+@pytest.mark.parametrize(("token", "introspection", "lists", "known"), ASKED.values(), ids=ASKED)
+def test_what_is_learned_of_a_token_meanwhile_counts(
+    token: str, introspection: Introspection | None, lists: StatusRules | None, known: Facts
+) -> None:
+    """A fact about it that was renewed while the PDP was asked may say that it is revoked: all is evaluated again.
+
+    One that only expired meanwhile does not: it was valid at the time of the decision, as `exp` has to be.
+    """
+    snapshot = make_snapshot(
+        rule("r", "/items/{id}", external=question()),
+        a=replace(issuer_a(), introspection=introspection, status_list=lists),
+        opaque=() if introspection is None else (("", A),),
+    )
+    decision = authorize(ask(token), snapshot, T, known)
+    (need,) = decision.trail.needs
+    assert need.kind == PDP
+    allowed = decide_again(decision, snapshot, {**known, need: ALLOWED})
+    assert isinstance(allowed, Allow)
+    assert allowed == authorize(ask(token), snapshot, T, {**known, need: ALLOWED})
+    assert decide_again(decision, snapshot, {need: ALLOWED}) == allowed
+    renewed = {INTROSPECTION: IntrospectionResponse({"active": False}), STATUS_LIST: revoking()}
+    for fact in known:
+        changed = {**known, need: ALLOWED, fact: renewed[fact.kind]}
+        assert decide_again(decision, snapshot, changed) is None
+        assert not isinstance(authorize(ask(token), snapshot, T, changed), Allow)
+
+
+def revoking() -> object:
+    """Return a list that calls its first entry invalid."""
+    (listing,) = listed(entries=pack(1)).values()
+    return listing
