@@ -389,3 +389,92 @@ def test_many_questions_are_under_way_at_one_time() -> None:
             loop.run_once(HANG_SECONDS, lambda: False)
         assert [outcome().body for outcome in outcomes if outcome is not None] == [b"1"] * 3
         poster.close()
+
+
+BIG: Final = b'"' + b"x" * 40_000 + b'"'
+
+
+def say_big(connection: socket.socket, number: int) -> None:
+    """Give a short answer first, and then one that takes several reads."""
+    answer = BIG if number > 1 else b"1"
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+
+
+def test_an_answer_that_came_in_time_is_read_late() -> None:
+    """By the loop, if the whole process stood still: the server is not the cause, and must not look absent."""
+    clock, said = FakeClock(), Event()
+
+    def say(connection: socket.socket, number: int) -> None:
+        say_big(connection, number)
+        if number > 1:
+            said.set()
+
+    with looped(say, clock, timeout=5.0) as kept:
+        outcomes: list[Outcome | None] = []
+        assert kept.begin(outcomes)
+        assert said.wait(HANG_SECONDS)
+        clock.advance(60.0)
+        kept.run_once()
+        (outcome,) = outcomes
+        assert outcome is not None
+        assert outcome().body == BIG
+
+
+def test_a_thread_reads_an_answer_late_that_came_in_time() -> None:
+    """The same where a thread waits: when it comes to look, the deadline is over, and the answer is there."""
+    said, read, looks = Event(), Event(), [0.0] * 100
+
+    def say(connection: socket.socket, number: int) -> None:
+        say_big(connection, number)
+        if number > 1:
+            said.set()
+
+    def monotonic() -> float:
+        if looks:
+            return looks.pop()
+        assert said.wait(HANG_SECONDS)
+        read.set()
+        return 60.0
+
+    def write() -> Post:
+        looks[:] = [0.0]  # the age of the connection is looked at before the question is sent, and the deadline after
+        return Post(b"{}", {})
+
+    with RawServer(Server(say).talk) as raw:
+        url = f"http://127.0.0.1:{raw.port}/q"
+        trust = Trust(configured_origins=frozenset({read_origin(urlsplit(url))}), http=True)
+        poster = Poster(Dialer(trust=trust), timeout=5.0, max_bytes=65_536, monotonic=monotonic)
+        assert ask(poster, url) == b"1"
+        assert (poster.post(url, write).body, read.is_set()) == (BIG, True)
+        poster.close()
+
+
+def test_a_server_without_an_end_is_read_no_longer_than_its_deadline() -> None:
+    """What goes on arriving after it is not waited for, and read only in part."""
+    clock, full = FakeClock(), Event()
+
+    def flood(connection: socket.socket, number: int) -> None:
+        if number == 1:
+            say_number(connection, number)
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 60000000\r\n\r\n")
+        full.set()
+        while True:
+            connection.sendall(b"x" * 65_536)
+
+    server = Server(flood)
+    with RawServer(server.talk) as raw:
+        url = f"http://127.0.0.1:{raw.port}/q"
+        poster = make_poster(url, timeout=5.0, max_bytes=60_000_000)
+        loop, outcomes = Loop(clock.monotonic), list[Outcome | None]()
+        assert ask(poster, url) == b"1"
+        assert poster.start(url, Post(b"{}", {}), loop, outcomes.append)
+        assert full.wait(HANG_SECONDS)
+        clock.advance(60.0)
+        while not outcomes:
+            loop.run_once(0.0, lambda: False)
+        (outcome,) = outcomes
+        assert outcome is not None
+        with pytest.raises(RefreshError, match="deadline exceeded"):
+            outcome()
+        poster.close()

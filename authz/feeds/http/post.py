@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. The deadline is for the whole exchange, including name resolution, and is not extended by a slow response. Name
-   resolution cannot be cancelled, and may end after the deadline.
+   resolution cannot be cancelled, and may end after the deadline. What has arrived by the deadline is read even if this
+   process was too busy to read it before: the server is not the cause.
 2. A connection is reused for at most MAX_AGE seconds, because addresses and certificates change. There are at most as
    many connections as threads that post at one time.
 3. If the server has closed a reused connection, and no byte of a response was received, the request is sent once more
@@ -35,6 +36,7 @@ from authz.feeds.http.response import ResponseReader
 T = TypeVar("T")
 
 MAX_AGE: Final = 60.0  # seconds for which a connection is reused
+_MAX_LATE_READS: Final = 32  # after the deadline, of what has arrived
 _CHUNK: Final = 16_384
 _REQUEST_TIMEOUT: Final = 408
 _CLOSED_ERRORS: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -75,21 +77,21 @@ class Poster:
 
     def post(self, url: str, write: Callable[[], Post]) -> Response:
         """Send to *url* the request that *write* returns; it is called for each attempt. Raises RefreshError."""
-        deadline = time.monotonic() + self._timeout
+        deadline = self._monotonic() + self._timeout
         with as_refresh_errors(url):
             request = write()  # before a connection is opened, because it may fail
             idle = self._acquire(url)
             if idle is not None:
                 try:
-                    response = _run_blocking(self._exchange(idle, request), idle, deadline)
+                    response = self._run_blocking(idle, request, deadline)
                     if response.status != _REQUEST_TIMEOUT:
                         return response
                 except _CLOSED_ERRORS:
                     if idle.has_answered:
                         raise
                 request = write()
-            connection = self._connect(url, deadline)
-            return _run_blocking(self._exchange(connection, request), connection, deadline)
+            connection = self._connect(url, deadline - self._monotonic())
+            return self._run_blocking(connection, request, deadline)
 
     def start(self, url: str, request: Post, loop: Loop, callback: OutcomeCallback) -> bool:
         """Send a request on an idle connection, without blocking; *callback* is called once, later.
@@ -132,11 +134,11 @@ class Poster:
                 return
         connection.close()
 
-    def _connect(self, url: str, deadline: float) -> _Connection:
-        """Raises OSError, Untrusted, RefreshError."""
+    def _connect(self, url: str, seconds: float) -> _Connection:
+        """Connect within *seconds*. Raises OSError, Untrusted, RefreshError."""
         parts = self._dialer.trust.check_url(url)
         cancellable = CancellableSocket()
-        dialed = self._dialer.dial(parts, cancellable, deadline=deadline)
+        dialed = self._dialer.dial(parts, cancellable, deadline=time.monotonic() + seconds)
         cancellable.release()
         head = (
             f"POST {write_target(parts, self._dialer)} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
@@ -145,6 +147,22 @@ class Poster:
         through = self._dialer.proxy if parts.scheme == "http" else None
         proxy_headers = through.headers if through is not None else None
         return _Connection(dialed.socket, url, head, proxy_headers, self._monotonic() + MAX_AGE)
+
+    def _run_blocking(self, connection: _Connection, request: Post, deadline: float) -> Response:
+        """Run an exchange on this thread, which waits for it. Raises OSError, RefreshError, ValueError."""
+        exchange, late_reads = self._exchange(connection, request), 0
+        try:
+            while True:
+                event = next(exchange)
+                left = deadline - self._monotonic()
+                late_reads += left <= 0.0
+                if late_reads > _MAX_LATE_READS or not connection.wait(event, max(left, 0.0)):
+                    raise TimeoutError("deadline exceeded")
+        except StopIteration as ended:
+            response: Response = ended.value
+            return response
+        finally:
+            exchange.close()
 
     def _exchange(self, connection: _Connection, request: Post) -> Exchange[Response]:
         """Send a request and read its response; then keep the connection, or close it."""
@@ -168,22 +186,10 @@ class Poster:
                 connection.close()
 
 
-def _run_blocking(exchange: Exchange[Response], connection: _Connection, deadline: float) -> Response:
-    """Run an exchange on this thread, which waits for it. Raises OSError, RefreshError, ValueError."""
-    try:
-        while True:
-            connection.wait(next(exchange), deadline)
-    except StopIteration as ended:
-        response: Response = ended.value
-        return response
-    finally:
-        exchange.close()
-
-
 class _PendingExchange:
     """An exchange that the thread of a *loop* resumes whenever its socket is ready, until the *deadline*."""
 
-    __slots__ = ("_callback", "_connection", "_exchange", "_loop")
+    __slots__ = ("_callback", "_connection", "_event", "_exchange", "_loop")
 
     def __init__(
         self, exchange: Exchange[Response], connection: _Connection, loop: Loop, callback: OutcomeCallback
@@ -192,29 +198,47 @@ class _PendingExchange:
         self._connection: Final = connection
         self._loop: Final = loop
         self._callback: Final = callback
+        self._event = READ  # what it waits for
 
     def start(self, deadline: float) -> bool:
         """Send the request; return False if that cannot be done at once, and nothing will come of it."""
         try:
-            self._connection.watch(self._loop, next(self._exchange), self._resume)
+            self._continue()
         except Exception:  # noqa: BLE001 - the repeated request reports it
             self._exchange.close()
             return False
         self._connection.set_timer(self._loop, deadline, self._expire)
         return True
 
+    def _continue(self) -> None:
+        self._event = next(self._exchange)
+        self._connection.watch(self._loop, self._event, self._resume)
+
     def _resume(self) -> None:
+        self._advance()
+
+    def _advance(self) -> bool:
+        """Continue the exchange; return whether it has ended."""
         try:
-            self._connection.watch(self._loop, next(self._exchange), self._resume)
+            self._continue()
         except StopIteration as ended:
             response: Response = ended.value
             self._end(None if response.status == _REQUEST_TIMEOUT else lambda: response)
         except Exception as error:  # noqa: BLE001 - it is the outcome
             self._exchange.close()
             self._fail(error)
+        else:
+            return False
+        return True
 
     def _expire(self) -> None:
         self._connection.unwatch()
+        for _ in range(_MAX_LATE_READS):
+            if not self._connection.wait(self._event, 0.0):
+                break
+            if self._advance():
+                return
+            self._connection.unwatch()
         self._exchange.close()
         self._fail(TimeoutError("deadline exceeded"))
 
@@ -349,12 +373,10 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def wait(self, event: int, deadline: float) -> None:
-        """Wait on this thread until the socket is ready, or has failed. Raises TimeoutError."""
+    def wait(self, event: int, seconds: float) -> bool:
+        """Wait on this thread, for at most *seconds*, until the socket is ready or has failed; return whether it is."""
         self._register(event)
-        left = deadline - time.monotonic()
-        if left <= 0.0 or not self._poll.poll(1000.0 * left):
-            raise TimeoutError("deadline exceeded")
+        return bool(self._poll.poll(1000.0 * seconds))
 
     def _register(self, event: int) -> None:
         if self._registered != event:
