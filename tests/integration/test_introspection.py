@@ -275,7 +275,7 @@ def test_faults_are_failures(answer: Responder, expected: str) -> None:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
 RAW = {
     "hangs up": (say_bytes(), "unreachable"),
-    "reset in the middle": (say_bytes(HEAD, b'{"act'), "unreachable"),
+    "reset in the middle": (say_bytes(HEAD, b'{"act'), "unreadable"),
     "no HTTP": (say_bytes(b"SSH-2.0-OpenSSH\r\n"), "unreachable"),
     "silent": (be_silent, "timeout"),
 }

@@ -288,7 +288,7 @@ def _all_but_the_last_byte(connection: socket.socket, over: Event) -> None:
 
 RAW: Final = {
     "hangs up": (say_bytes(), "unreachable"),
-    "reset in the middle": (say_bytes(HEAD, b'{"decision":tr'), "unreachable"),
+    "reset in the middle": (say_bytes(HEAD, b'{"decision":tr'), "unreadable"),
     "no HTTP": (say_bytes(b"SSH-2.0-OpenSSH\r\n"), "unreachable"),
     "silent": (be_silent, "timeout"),
     "silent before the last byte": (_all_but_the_last_byte, "timeout"),
@@ -297,11 +297,12 @@ RAW: Final = {
 
 @pytest.mark.parametrize(("talk", "expected"), RAW.values(), ids=RAW)
 def test_faults_below_http(talk: Callable[[socket.socket, Event], None], expected: str) -> None:
-    """Each ends by the deadline, as the failure of a PDP that is not there."""
+    """Each ends by the deadline, as the failure of a PDP that is not there; but one that began to answer is there."""
     with RawServer(talk) as server:
         timeout = SHORT if expected == "timeout" else HANG_SECONDS
         failed = refuse(make_source(f"http://127.0.0.1:{server.port}/", timeout=timeout))
-    assert (failed.result, failed.counts, failed.absent) == (expected, True, True)
+    there = expected == "unreadable"
+    assert (failed.result, failed.counts, failed.absent, failed.responded) == (expected, True, not there, there)
 
 
 def test_decisions_are_kept_as_long_as_configured() -> None:

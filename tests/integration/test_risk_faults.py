@@ -40,7 +40,6 @@ ABSENT: Final[dict[str, Responder]] = {
     "502": fail(502),
     "503": fail(503),
     "reset": reset,
-    "reset in the middle": half,
 }
 ERRORS: Final[dict[str, Responder]] = {
     **{str(status): fail(status) for status in (400, 401, 403, 404, 413, 422, 429, 431, 500)},
@@ -51,6 +50,7 @@ ERRORS: Final[dict[str, Responder]] = {
     "not JSON": say(b"low"),
     "neither": say(b"{}"),
     "encoded": brotli(),
+    "reset in the middle": half,
 }
 FAULTS: Final[dict[str, Responder]] = {**ABSENT, **ERRORS}
 # Of these, what one question may be the cause of, which a client has a part in: of the engine, or a firewall.

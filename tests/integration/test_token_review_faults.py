@@ -66,7 +66,7 @@ FAULTS: Final[dict[str, tuple[Responder, str]]] = {
 HEAD: Final = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(REVIEW)
 RAW: Final[dict[str, tuple[Callable[[socket.socket, Event], None], str]]] = {
     "hangs up": (say_bytes(), "unreachable"),
-    "reset in the middle": (say_bytes(HEAD, REVIEW[:-1]), "unreachable"),
+    "reset in the middle": (say_bytes(HEAD, REVIEW[:-1]), "unreadable"),
     "no HTTP": (say_bytes(b"SSH-2.0-OpenSSH\r\n"), "unreachable"),
     "no first byte": (be_silent, "timeout"),
 }

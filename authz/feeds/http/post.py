@@ -31,7 +31,7 @@ from authz.facts.loop import READ, WRITE, Loop, Timer, Watch
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.fetch import Response, as_refresh_errors, refuse_redirect, write_target
 from authz.feeds.http.freshness import read_headers
-from authz.feeds.http.response import ResponseReader
+from authz.feeds.http.response import MalformedResponse, ResponseReader
 
 T = TypeVar("T")
 
@@ -172,7 +172,13 @@ class Poster:
             yield from connection.send(connection.write(request))
             reader = ResponseReader(connection.url, max_bytes=self._max_bytes)
             while not reader.is_complete:
-                reader.feed((yield from connection.receive()))
+                try:
+                    data = yield from connection.receive()
+                except OSError as error:
+                    if reader.status:
+                        raise MalformedResponse(f"the response was cut: {error}") from error
+                    raise
+                reader.feed(data)
                 if 300 <= reader.status < 400:
                     raise refuse_redirect(connection.url, reader.status, read_headers(reader.lines))
             headers = read_headers(reader.lines)

@@ -141,8 +141,10 @@ class ResponseReader:
         self.is_reusable = False
         if self.is_complete:
             return
-        if not self.status or any(name.lower() in _LENGTHS for name, _ in self._lines):
-            raise ConnectionError("the server closed the connection before the end of its response")
+        if not self.status:
+            raise ConnectionError("the server closed the connection before its response")
+        if any(name.lower() in _LENGTHS for name, _ in self._lines):
+            raise MalformedResponse("the server closed the connection before the end of its response")
         self.is_complete = True
 
     def _is_ambiguous(self) -> bool:
