@@ -1,8 +1,9 @@
 """Events that revoke tokens: from the operator, logouts and other signals; in memory, in a file, and shared.
 
 Rules of this file:
-1. An event takes effect before it is saved: a slow disk delays no revocation. When its sender gets an answer, it is in
-   the file, if there is one, and in the shared state, if there is one. The sender is informed if it is not.
+1. An event takes effect, and is sent to other replicas, before it is saved: a slow disk delays no revocation. When its
+   sender gets an answer, it is in the file, if there is one, and in the shared state, if there is one. The sender is
+   informed if it is not.
 2. If the limit of entries is reached, the sender is informed, and no other entry is evicted.
 3. An event is kept until every token that it is about has expired: `revocation.max_lifetime` after it came.
 4. The processes of a pod share the file: each reads what the others wrote, on request and once a second.
@@ -248,19 +249,21 @@ class RevocationEvents:
                 lines[result].append(write_record(record, source))
             self._queue(lines[AddResult.NEW])
         failure: OSError | None = None
+        wait_until_shared: Callable[[], None] = lambda: None  # noqa: E731 - if there is nothing to wait for
+        if self._shared is not None:
+            again = lines[AddResult.KNOWN] if self._shared.sharing.incomplete else []
+            wait_until_shared = self._shared.sharing.publish([*lines[AddResult.NEW], *again])
         try:
             self._save()
         except OSError as error:
             self._metrics.count_event(source, results.UNSAVED)
             log.error("revocations of %s are in effect, but not saved: %s", source, error)  # noqa: TRY400 - no traceback
             failure = error
-        if self._shared is not None:
-            again = lines[AddResult.KNOWN] if self._shared.sharing.incomplete else []
-            try:
-                self._shared.sharing.publish([*lines[AddResult.NEW], *again])
-            except NotSharedError as error:
-                self._metrics.count_event(source, results.UNSHARED)
-                failure = failure or error
+        try:
+            wait_until_shared()
+        except NotSharedError as error:
+            self._metrics.count_event(source, results.UNSHARED)
+            failure = failure or error
         if failure is not None:
             raise failure
         return added

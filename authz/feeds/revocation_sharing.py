@@ -115,8 +115,11 @@ class SharedRevocations:
         age = None if self._read_at is None else self._env.monotonic() - self._read_at
         return SharingHealth(age, len(self._pending), self._failure or self._blocked)
 
-    def publish(self, lines: Sequence[str]) -> None:
-        """Send *lines* after the pending ones, and wait at most MAX_WAIT for that. Raises NotSharedError."""
+    def publish(self, lines: Sequence[str]) -> Callable[[], None]:
+        """Begin to send *lines* after the pending ones.
+
+        Return a function that waits at most MAX_WAIT until they are sent, and raises NotSharedError if they are not.
+        """
         with self._changed:
             room = MAX_PENDING - len(self._pending)
             if len(lines) > room:
@@ -128,12 +131,16 @@ class SharedRevocations:
             failing = bool(self._blocked)
         if not failing:
             self._begin_sending()
-        with self._changed:
-            self._changed.wait_for(lambda: self._sent >= until or self._blocked, timeout=MAX_WAIT)
-            if self._sent < until:
-                raise NotSharedError(self._blocked or f"the shared state has not answered for {MAX_WAIT:g} s")
-        if len(lines) > room:
-            raise NotSharedError("too many events wait for the shared state")
+
+        def wait() -> None:
+            with self._changed:
+                self._changed.wait_for(lambda: self._sent >= until or self._blocked, timeout=MAX_WAIT)
+                if self._sent < until:
+                    raise NotSharedError(self._blocked or f"the shared state has not answered for {MAX_WAIT:g} s")
+            if len(lines) > room:
+                raise NotSharedError("too many events wait for the shared state")
+
+        return wait
 
     def start(self, callbacks: SharingCallbacks) -> None:
         """Read on a thread of its own until `stop`."""

@@ -13,10 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import Retention, RevocationEvents
+from authz.feeds.revocation_events import EventSharing, Retention, RevocationEvents
+from authz.feeds.revocation_sharing import SharedRevocations
+from authz.feeds.shared.event_log import EventLog
 from authz.files.journal import Journal
 from authz.telemetry.revocations import RevocationMetrics
 from tests.fakes.clock import FakeClock
+from tests.fakes.shared_state import FakeServer
 from tests.fakes.waiting import wait_until
 from tests.fixtures import A
 
@@ -67,7 +70,7 @@ def entry(number: int) -> RevocationEntry:
 class Events(RevocationEvents):
     """Events in a *journal*; *in_use* notes the number of entries whenever the snapshot is to change."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, shared: EventSharing | None = None) -> None:
         clock = FakeClock()
         self.in_use: list[int] = []
         super().__init__(
@@ -75,6 +78,7 @@ class Events(RevocationEvents):
             journal=journal,
             metrics=RevocationMetrics(CollectorRegistry()),
             env=FeedEnv(monotonic=clock.monotonic, now=clock.time, jitter=lambda: 0.5, spawn=lambda run: run()),
+            shared=shared,
             on_change=lambda: self.in_use.append(len(self.entries)),
         )
 
@@ -94,6 +98,23 @@ def test_a_slow_disk_delays_no_revocation(tmp_path: Path) -> None:
     for sender in senders:
         sender.join(HANG)
     assert len(Events(Journal(disk.path)).entries) == 2
+
+
+def test_a_slow_disk_delays_no_other_replica(tmp_path: Path) -> None:
+    """While an event is being written to the file, the shared state has it already."""
+    clock = FakeClock()
+    env = FeedEnv(monotonic=clock.monotonic, now=clock.time, jitter=lambda: 0.5, spawn=lambda run: run())
+    server = FakeServer(clock.time)
+    log = EventLog("revocations", reader=server.client(), writer=server.client(), now=clock.time)
+    disk = SlowDisk(tmp_path / "events")
+    events = Events(disk, EventSharing(sharing=SharedRevocations(log, env=env), seal=None, saves=True))
+    sender = Thread(target=events.revoke, args=([entry(1)], SOURCE), daemon=True)
+    sender.start()
+    assert disk.writing.wait(HANG)
+    assert [line.count(b"no 1") for line in log.read(seconds=0.0).lines] == [1]
+    disk.go_on.set()
+    sender.join(HANG)
+    assert not sender.is_alive()
 
 
 def test_a_disk_that_fails_in_the_middle_hides_nothing_that_was_read(tmp_path: Path) -> None:
