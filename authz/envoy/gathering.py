@@ -33,9 +33,12 @@ log = logging.getLogger(__name__)
 _TOO_MANY_WAITING: Final = Unanswered("too many requests wait for facts of this kind")
 _QUEUED: Final = Unanswered("too many requests were before it")
 _ASKED_LATE: Final = Unanswered("this process was too busy to ask in time")
+_READ_LATE: Final = Unanswered("this process was too busy to read an answer in time")
 _STOPPED: Final = Unanswered("the process stops")
 
-_LATE_SHARE: Final = 0.5  # of a check's time: if it is over before its questions are sent, no source is to blame
+# Of a check's time: if it is over before its questions are sent, or passes once more before the check is resumed, no
+# source is to blame.
+_LATE_SHARE: Final = 0.5
 
 Resume = Callable[[Facts], None]
 """Continues a check. It never raises and does not block."""
@@ -277,7 +280,7 @@ class Gatherer:
             for need, question in waiting.missing.items():
                 if question is not None:
                     question.waiting.pop(waiting, None)  # the question stays: its answer may be pending
-                    if (cause := why or _find_cause(waiting, question)) is not None:
+                    if (cause := why or _find_cause(waiting, question, self._monotonic())) is not None:
                         waiting.facts[need] = cause
             self._resume(waiting)
 
@@ -292,8 +295,10 @@ class Gatherer:
                 log.exception("a check could not be resumed")
 
 
-def _find_cause(waiting: _Waiting, question: _Question) -> Unanswered | None:
-    """Return why a question has no answer, if its source is not the cause."""
+def _find_cause(waiting: _Waiting, question: _Question, now: float) -> Unanswered | None:
+    """Return why a question has no answer at *now*, if its source is not the cause."""
     if question.queued:
         return _QUEUED
-    return _ASKED_LATE if waiting.asked_late else None
+    if waiting.asked_late:
+        return _ASKED_LATE
+    return _READ_LATE if now - waiting.until > waiting.until - waiting.late else None

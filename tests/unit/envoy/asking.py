@@ -151,14 +151,16 @@ class StillGatherer(RecordingGatherer):
         self.instant = 0.0
 
     def work(self, *, until: Callable[[], bool]) -> None:
-        """Handle what there is; where that is not enough *until* all is done, let the longest wait pass."""
+        """Handle what there is; where that is not enough *until* all is done, let one wait after another pass."""
         for _ in range(20):
             if until():
                 return
             self.step(0)
-        self.instant += 1000.0
-        self.step(0)
-        assert until()
+        while not until():
+            left = self._time_to_deadline()
+            assert left is not None
+            self.instant += left
+            self.step(0)
 
 
 class Current:

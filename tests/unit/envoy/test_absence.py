@@ -74,6 +74,21 @@ def test_a_source_that_was_asked_late_is_not_absent(delay: float, outcome: str) 
     assert (told(answers.get_nowait(), "decision"), lane.asked) == (outcome, [OPTIONAL])
 
 
+@pytest.mark.parametrize(("late", "outcome"), [(0.0, "would_deny"), (0.4, "would_deny"), (0.6, "deny")])
+def test_a_source_whose_answer_is_read_late_is_not_absent(late: float, outcome: str) -> None:
+    """A process that stood still over the end of the wait may have the answer in a buffer of the kernel."""
+    lane = FakeLane(silent=True, wait=PATIENCE)
+    gatherer, answers = StillGatherer(weather=lane), SimpleQueue[bytes]()
+    waiting = make_checker(decide=do_without, gatherer=gatherer).check(write_check(ask()), received=0.0, time_left=None)
+    assert not isinstance(waiting, bytes)
+    waiting(answers.put)
+    gatherer.step(0)
+    assert lane.asked == [OPTIONAL]
+    gatherer.instant = (1.0 + late) * PATIENCE
+    gatherer.step(0)
+    assert told(answers.get_nowait(), "decision") == outcome
+
+
 def test_a_flood_does_not_make_a_source_look_absent() -> None:
     """What it has had for all the time is late; what waited behind that was never asked, and passes nothing."""
 

@@ -82,7 +82,7 @@ def test_an_answer_for_one_check_is_not_shared() -> None:
 
     late = gather(gatherer, [once], 1.0)
     work(gatherer)
-    gatherer.instant = 2.0
+    gatherer.instant = 1.0
     other = gather(gatherer, [once], 9.0)
     work(gatherer)
     lane.answer("first")
