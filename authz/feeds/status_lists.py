@@ -8,7 +8,9 @@ Rules of this file:
 3. A list that cannot be fetched again stays in use up to max_stale, and never beyond its `exp`.
 4. Lists that have keys of their own (`jwks_uri`) come with them: the keys are fetched with each list, and serve as long
    as a list would if they cannot be.
-5. A refresh sends the ETag of the list that is in use: an unchanged list costs no transfer (RFC 9110 section 13.1.2).
+5. A list that cannot be fetched at all is asked for once in _PAUSE, and opens no circuit breaker if its server has
+   responded: its tokens must not use up the questions about other lists.
+6. A refresh sends the ETag of the list that is in use: an unchanged list costs no transfer (RFC 9110 section 13.1.2).
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.status_list import StatusList as StatusListSection
 from authz.core.keys import KeySet
-from authz.core.needs import Need
+from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Rejected
 from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, TYPE, StatusList, read_status_list
 from authz.facts.bounds import Bounds
 from authz.facts.by_source import LanesBySource
-from authz.facts.lane import DoneCallback, SourceLane
+from authz.facts.lane import DoneCallback, LaneObserver, SourceLane
 from authz.facts.source import Fact, SourceError
 from authz.feeds.build_feed import make_dialer
 from authz.feeds.failure import RefreshError
@@ -39,8 +41,11 @@ from authz.feeds.http.freshness import fresh_for
 from authz.feeds.http.trust import read_origin
 from authz.feeds.sources import KeySetReader, KeySource, UrlSource
 from authz.telemetry.facts import FactMetrics
+from authz.telemetry.keys import Refresh
 
 _RETRY_INTERVAL: Final = 5.0  # seconds between two attempts to fetch one list again
+_PAUSE: Final = 1.0  # seconds between two attempts to fetch a list for the first time
+_RESPONDED: Final = frozenset({Refresh.STATUS, Refresh.TOO_LARGE, Refresh.REDIRECT_REFUSED})
 _MAX_PER_SECOND: Final = 10  # fetches of one issuer's lists
 _MAX_CONCURRENT: Final = 4
 _ACCEPT: Final = f"application/{TYPE}"
@@ -105,24 +110,48 @@ class StatusListSource:
         self._now: Final = now
         self._monotonic: Final = monotonic
         self._cached: Final[dict[str, _CachedList]] = {}
+        self._failed: Final[dict[str, tuple[float, str]]] = {}  # until when a list is not asked for, and why
         self._write_lock: Final = Lock()
 
     def __call__(self, need: Need) -> Fact:
         """Fetch the list that *need* asks for. Raises SourceError."""
         uri = need.identifier or ""
+        try:
+            fact = self._load(uri)
+        except SourceError as error:
+            self._pause(uri, str(error))
+            raise
+        if fact.ttl <= 0.0:
+            self._pause(uri, "the list has expired")
+        return fact
+
+    def failed(self, need: Need) -> str:
+        """Return why the list could not be fetched a moment ago; "" if it may be asked for. Takes no lock."""
+        until, why = self._failed.get(need.identifier or "", (0.0, ""))
+        return why if self._monotonic() < until else ""
+
+    def _pause(self, uri: str, why: str) -> None:
+        with self._write_lock:
+            self._failed.pop(uri, None)
+            self._failed[uri] = self._monotonic() + _PAUSE, why
+            while len(self._failed) > self._section.max_lists:
+                self._failed.pop(next(iter(self._failed)))
+
+    def _load(self, uri: str) -> Fact:
         before = self._cached.get(uri)
         if before is not None:
             self._put(uri, replace(before, due=self._monotonic() + _RETRY_INTERVAL))
         try:
             response = self._fetch(uri, self._headers(before))
         except RefreshError as error:
-            raise SourceError(error.result.value, str(error)) from error
+            raise SourceError(error.result.value, str(error), responded=error.result in _RESPONDED) from error
         if response.status == 304 and before is not None:
             listing, result = before.listing, "not_modified"
         elif response.status == 200:
             listing, result = self._read(response), "answered"
         else:
-            raise SourceError("status", f"HTTP status {response.status} to a request without an ETag")
+            text = f"HTTP status {response.status} to a request without an ETag"
+            raise SourceError("status", text, responded=True)
         if self._keys is not None:
             listing = replace(listing, keys=self._keys())
         ttl = self._max_stale
@@ -147,9 +176,9 @@ class StatusListSource:
             text = response.body.decode("ascii").strip()
             return read_status_list(text, max_bytes=section.max_bytes, max_inflated=section.max_inflated)
         except Rejected as rejected:
-            raise SourceError("unreadable", rejected.detail) from None
+            raise SourceError("unreadable", rejected.detail, responded=True) from None
         except UnicodeDecodeError:
-            raise SourceError("unreadable", "the answer is not a JWT") from None
+            raise SourceError("unreadable", "the answer is not a JWT", responded=True) from None
 
     def _lifetime(self, listing: StatusList, response: Response) -> float:
         """Return after how many seconds a fresh copy is wanted: the list's `ttl` or Cache-Control, if it is sooner."""
@@ -162,6 +191,19 @@ class StatusListSource:
             self._cached[uri] = cached
             while len(self._cached) > self._section.max_lists:
                 self._cached.pop(next(iter(self._cached)))
+
+
+class StatusListLane(SourceLane):
+    """A lane to *source*, which is not asked again at once for a list that it could not fetch."""
+
+    def __init__(self, name: str, source: StatusListSource, *, bounds: Bounds, observer: LaneObserver) -> None:
+        super().__init__(name, source, bounds=bounds, monotonic=time.monotonic, observer=observer)
+        self._failed: Final = source.failed
+
+    def find(self, need: Need) -> object | None:
+        """Return the list if it is cached, or Unanswered. Takes no lock."""
+        fact = super().find(need)
+        return Unanswered(why) if fact is None and (why := self._failed(need)) else fact
 
 
 class RefreshingLane:
@@ -238,11 +280,10 @@ class StatusListLanes:
 
     def _make(self, name: str, issuer: IssuerSection, section: object) -> _Running:
         source = make_status_list_source(issuer, resolve=self._resolve)
-        lane = SourceLane(
+        lane = StatusListLane(
             f"status lists of {name}",
             source,
             bounds=_bounds(_section(issuer), self._max_waiting),
-            monotonic=time.monotonic,
             observer=self._metrics.of(STATUS_LIST, name),
         )
         return _Running(section, lane, RefreshingLane(source, lane))

@@ -88,6 +88,16 @@ def test_without_its_list_no_token_passes(answer: Any) -> None:  # noqa: ANN401
         wait_until(lambda: sidecar.ask(token(idp)) == "authenticated")
 
 
+def test_who_has_a_token_without_its_list_takes_no_list_from_others() -> None:
+    """However often it is sent: the lists of others are fetched as ever, and no circuit breaker opens."""
+    with FakeIdp() as idp, station(idp) as sidecar:
+        Lists(idp)
+        mallory = token(idp, uri=f"{idp.url}/lists/gone")
+        assert {sidecar.ask(mallory) for _ in range(100)} == {"revocations_unavailable"}
+        assert sidecar.ask(token(idp)) == "authenticated"
+        assert sidecar.asked("a", "breaker_open", "status_list") == 0
+
+
 def test_a_list_that_cannot_be_fetched_again_serves_until_it_is_stale() -> None:
     """Then it is 503, until the server is back; other issuers' tokens would not notice."""
     with FakeIdp() as idp, station(idp, ", interval: 1s, max_stale: 2s") as sidecar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -161,6 +162,38 @@ def test_an_unmodified_list_that_was_never_sent() -> None:
     server.status = 304
     with pytest.raises(SourceError, match="304"):
         source_of(server)(NEED)
+
+
+@pytest.mark.parametrize("fault", ["down", "error", "no list", "expired"])
+def test_a_list_that_is_not_there_is_asked_for_once_in_a_while(fault: str) -> None:
+    """Its tokens do not use up the questions about others; a moment later it is asked for again."""
+    server, clock = Server(exp=T - 1) if fault == "expired" else Server(), Clock()
+    server.down, server.status = fault == "down", 500 if fault == "error" else 200
+    server.body = b"no list" if fault == "no list" else server.body
+    source = source_of(server, clock)
+    assert not source.failed(NEED)
+    if fault == "expired":
+        assert source(NEED).ttl == 0.0
+    else:
+        with pytest.raises(SourceError) as caught:
+            source(NEED)
+        assert caught.value.responded is (fault != "down")
+    assert source.failed(NEED)
+    assert not source.failed(replace(NEED, identifier=f"{URI}0"))
+    clock.passed = 1.0
+    assert not source.failed(NEED)
+
+
+def test_lists_that_are_not_there_are_bounded() -> None:
+    """As many are remembered as there may be lists."""
+    server = Server()
+    server.down = True
+    source = source_of(server, max_lists=2)
+    needs = [replace(NEED, identifier=f"{URI}{number}") for number in range(3)]
+    for need in needs:
+        with pytest.raises(SourceError):
+            source(need)
+    assert [bool(source.failed(need)) for need in needs] == [False, True, True]
 
 
 def test_lists_are_bounded() -> None:
