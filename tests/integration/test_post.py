@@ -266,12 +266,12 @@ def test_the_question_says_what_it_needs() -> None:
 
 
 @contextmanager
-def looped(converse: Converse, clock: FakeClock | None = None, *, timeout: float = HANG_SECONDS) -> Iterator[Kept]:
+def looped(converse: Converse, clock: FakeClock | None = None) -> Iterator[Kept]:
     """Run a server, and keep a connection to it, over which one question was asked on a thread."""
     server = Server(converse)
     with RawServer(server.talk) as raw:
         url = f"http://127.0.0.1:{raw.port}/q"
-        poster = make_poster(url, timeout=timeout)
+        poster = make_poster(url)
         try:
             assert ask(poster, url) == b"1"
             yield Kept(server, poster, url, Loop(time.monotonic if clock is None else clock.monotonic))
@@ -318,14 +318,14 @@ def test_a_loop_gives_up_at_the_deadline_and_not_before() -> None:
             return
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
 
-    with looped(dribble, clock, timeout=5.0) as kept:
+    with looped(dribble, clock) as kept:
         outcomes: list[Outcome | None] = []
         assert kept.begin(outcomes)
         kept.run_once()  # reads the first line
-        clock.advance(4.9)
+        clock.advance(HANG_SECONDS - 0.5)
         kept.loop.run_once(0.0, lambda: False)
         assert outcomes == []
-        clock.advance(0.1)
+        clock.advance(0.5)
         kept.loop.run_once(0.0, lambda: False)
         (outcome,) = outcomes
         assert outcome is not None
@@ -338,7 +338,7 @@ def test_a_loop_gives_up_at_the_deadline_and_not_before() -> None:
 def test_a_deadline_that_was_kept_ends_no_later_question() -> None:
     """One connection, one question after another, each with its own deadline."""
     clock = FakeClock()
-    with looped(say_number, clock, timeout=5.0) as kept:
+    with looped(say_number, clock) as kept:
         for number in range(2, 7):
             outcomes: list[Outcome | None] = []
             assert kept.begin(outcomes)
@@ -347,7 +347,7 @@ def test_a_deadline_that_was_kept_ends_no_later_question() -> None:
             (outcome,) = outcomes
             assert outcome is not None
             assert outcome().body == b"%d" % number
-            clock.advance(3.0)
+            clock.advance(0.75 * HANG_SECONDS)
             kept.loop.run_once(0.0, lambda: False)
     assert kept.server.connections == 1
 
@@ -409,11 +409,11 @@ def test_an_answer_that_came_in_time_is_read_late() -> None:
         if number > 1:
             said.set()
 
-    with looped(say, clock, timeout=5.0) as kept:
+    with looped(say, clock) as kept:
         outcomes: list[Outcome | None] = []
         assert kept.begin(outcomes)
         assert said.wait(HANG_SECONDS)
-        clock.advance(60.0)
+        clock.advance(2 * HANG_SECONDS)
         kept.run_once()
         (outcome,) = outcomes
         assert outcome is not None
@@ -434,7 +434,7 @@ def test_a_thread_reads_an_answer_late_that_came_in_time() -> None:
             return looks.pop()
         assert said.wait(HANG_SECONDS)
         read.set()
-        return 60.0
+        return 2 * HANG_SECONDS
 
     def write() -> Post:
         looks[:] = [0.0]  # the age of the connection is looked at before the question is sent, and the deadline after
@@ -443,7 +443,7 @@ def test_a_thread_reads_an_answer_late_that_came_in_time() -> None:
     with RawServer(Server(say).talk) as raw:
         url = f"http://127.0.0.1:{raw.port}/q"
         trust = Trust(configured_origins=frozenset({read_origin(urlsplit(url))}), http=True)
-        poster = Poster(Dialer(trust=trust), timeout=5.0, max_bytes=65_536, monotonic=monotonic)
+        poster = Poster(Dialer(trust=trust), timeout=HANG_SECONDS, max_bytes=65_536, monotonic=monotonic)
         assert ask(poster, url) == b"1"
         assert (poster.post(url, write).body, read.is_set()) == (BIG, True)
         poster.close()
@@ -465,12 +465,12 @@ def test_a_server_without_an_end_is_read_no_longer_than_its_deadline() -> None:
     server = Server(flood)
     with RawServer(server.talk) as raw:
         url = f"http://127.0.0.1:{raw.port}/q"
-        poster = make_poster(url, timeout=5.0, max_bytes=60_000_000)
+        poster = make_poster(url, max_bytes=60_000_000)
         loop, outcomes = Loop(clock.monotonic), list[Outcome | None]()
         assert ask(poster, url) == b"1"
         assert poster.start(url, Post(b"{}", {}), loop, outcomes.append)
         assert full.wait(HANG_SECONDS)
-        clock.advance(60.0)
+        clock.advance(2 * HANG_SECONDS)
         while not outcomes:
             loop.run_once(0.0, lambda: False)
         (outcome,) = outcomes
