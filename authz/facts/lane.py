@@ -230,7 +230,8 @@ class SourceLane:
     def _on_outcome(self, question: _Question, began: float, outcome: FactOutcome | None) -> None:
         """Answer a question that was asked without blocking, and ask the next one, on the thread of the loop."""
         if outcome is None:
-            self._dispatch_to_thread(question)
+            # It was not queued when it was asked: if it was now, its timeout would be taken for an absent source.
+            self._dispatch_to_thread(question, may_queue=False)
             return
         need, done = question
         answer = self._read_outcome(need, outcome, began)
@@ -238,7 +239,7 @@ class SourceLane:
             self._dispatch(following)
         done(answer)
 
-    def _dispatch_to_thread(self, question: _Question) -> bool:
+    def _dispatch_to_thread(self, question: _Question, *, may_queue: bool = True) -> bool:
         """Give a question to a thread. If none can be started, queue it (True), or answer it with Unanswered.
 
         The thread that became idle last is used first, because its data is still in the processor's caches.
@@ -250,7 +251,7 @@ class SourceLane:
             if self._start_thread(question):
                 return False
             self._in_flight -= 1
-            if self._in_flight:  # a thread that becomes free asks it next
+            if self._in_flight and may_queue:  # a thread that becomes free asks it next
                 self._queue.appendleft(question)
                 return True
             self._pending -= 1

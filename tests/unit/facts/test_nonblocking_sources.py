@@ -174,6 +174,17 @@ def test_without_a_thread_a_question_waits_for_the_next_answer() -> None:
     assert [rig.next(), rig.next()] == [("c", "sun"), ("d", "sun")]
 
 
+def test_without_a_thread_a_question_on_a_closed_connection_does_not_wait() -> None:
+    """It was asked, not queued: if its time passed in the queue now, the source would seem to be away."""
+    rig = Rig(2, threads=0)
+    for asked in "ab":
+        rig.ask(asked)
+    rig.almanac.answer(None)
+    assert rig.answers.get_nowait() == ("a", Unanswered("no thread can be started"))
+    rig.almanac.answer()
+    assert rig.next() == ("b", "sun")
+
+
 def test_failures_open_the_breaker_as_ever(rig: Rig) -> None:
     """Whether a thread heard them or not."""
 
