@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any, Final
 
 import jsonschema
@@ -223,7 +222,8 @@ def test_defaults_stand_as_in_the_file() -> None:
     fetch = SCHEMA["definitions"]["Fetch"]["properties"]
     assert fetch["timeout"]["default"] == "5s"
     assert fetch["max_bytes"]["default"] == "256KiB"
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
     for node in objects(SCHEMA):
         if "default" in node and "properties" not in node:
-            own = deepcopy(node) | {"definitions": SCHEMA["definitions"]}
-            jsonschema.validate(node["default"], own, cls=jsonschema.Draft7Validator)
+            own = node | {"definitions": SCHEMA["definitions"]}
+            jsonschema.Draft7Validator(own).validate(node["default"])
