@@ -69,6 +69,9 @@ _BEGIN_WITH: Final = (
     "tests/chart",
     "tests/e2e",
     "tests/documents",
+    "tests/simulation",
+    "tests/unit/feeds",
+    "tests/unit/tooling",
 )
 
 
