@@ -86,21 +86,12 @@ def check_config(
         "errors": [_describe(warning) for warning in refused],
         "warnings": [_describe(warning) for warning in warned if warning not in refused],
     }
-    found: list[str] = []
-    lines: list[tuple[str, str | None]] = []
+    findings = [f"refused because they widen access: {len(refused)}"] if refused else []
+    lines: list[_Line] = []
     if old_file is not None:
-        from authz.tooling.compare.comparison import compare
-        from authz.tooling.compare.effects import NEEDS_REVIEW
-
-        changes = compare(read_or_exit(old_file)[1], config)
-        output["changes"] = [change.document() for change in changes]
-        lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("no differences", None)]
-        if review := sum(change.effect in NEEDS_REVIEW for change in changes):
-            found.append(f"to review before deployment: {review}")
+        findings += _compare(read_or_exit(old_file)[1], config, output, lines)
     if fetch:
-        shown, failures = _fetch(config, output)
-        lines += shown
-        found += failures
+        findings += _fetch(config, output, lines)
     if as_json:
         click.echo(json.dumps(output, indent=2))
     else:
@@ -110,22 +101,36 @@ def check_config(
         for line, colour in lines:
             say(line, colour)
         counts = f"ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}"
-        if refused:
-            found.insert(0, f"refused because they widen access: {len(refused)}")
-        say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
-    sys.exit(EXIT_USAGE if refused else EXIT_FAILURE if found else 0)
+        say(f"{file}: {'; '.join(['valid', *findings]) if findings else counts}")
+    sys.exit(EXIT_USAGE if refused else EXIT_FAILURE if findings else 0)
 
 
-def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str | None]], list[str]]:
-    """Ask other systems; add what they say to *output*, and return it as lines with colours, and what fails."""
+_Line = tuple[str, str | None]
+"""A line to print, and its colour."""
+
+
+def _compare(old: Config, new: Config, output: dict[str, Any], lines: list[_Line]) -> list[str]:
+    """Add the differences of two configurations to *output* and *lines*; return whether some are to be reviewed."""
+    from authz.tooling.compare.comparison import compare
+    from authz.tooling.compare.effects import NEEDS_REVIEW
+
+    changes = compare(old, new)
+    output["changes"] = [change.document() for change in changes]
+    lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("no differences", None)]
+    review = sum(change.effect in NEEDS_REVIEW for change in changes)
+    return [f"to review before deployment: {review}"] if review else []
+
+
+def _fetch(config: Config, output: dict[str, Any], lines: list[_Line]) -> list[str]:
+    """Ask other systems; add what they answer to *output* and *lines*, and return what fails."""
     from authz.tooling.probes import probe_everything
 
     with progress(f"fetching from {len(config.issuers)} issuers"):
         groups = list(probe_everything(config))
     output.update({group.name: group.document() for group in groups})
     probes = [probe for group in groups for probe in group.probes]
-    lines = [(line, None if probe.ok else "red") for probe in probes for line in probe.lines()]
-    return lines, [failure for group in groups for failure in group.failures()]
+    lines += [(line, None if probe.ok else "red") for probe in probes for line in probe.lines()]
+    return [failure for group in groups for failure in group.failures()]
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

@@ -96,21 +96,11 @@ def envoy_config(  # noqa: PLR0913 - one for each option
         sys.exit(_check(envoy_file, config, accepted, as_json=as_json))
     if accepted:
         raise click.UsageError("--accept requires --check")
-    from authz.config.address import is_host
     from authz.tooling.envoy_config import bootstrap as texts
     from authz.tooling.envoy_config.derive import derive, notes
-    from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
-    for name in kept:
-        if name.lower() not in FORWARDED_HEADERS:
-            raise click.BadParameter(
-                f"{name!r}: only {', '.join(FORWARDED_HEADERS)} are removed", param_hint="--keep-header"
-            )
-    if sidecar is not None and not is_host(sidecar):
-        raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
-    if not _PATH.fullmatch(receiver_path):
-        raise click.BadParameter(f"{receiver_path!r}: write a path such as /authz", param_hint="--receiver-path")
+    _check_names(kept, sidecar, receiver_path)
     settings = derive(
         config,
         host=sidecar,
@@ -135,6 +125,22 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
             parse_tcp_address(address)
         except ValueError as error:
             raise click.BadParameter(f"{address!r}: {error}", param_hint=option) from None
+
+
+def _check_names(kept: tuple[str, ...], sidecar: str | None, receiver_path: str) -> None:
+    """Check what the fragments are to name: headers, the sidecar's host, a path. Raises BadParameter."""
+    from authz.config.address import is_host
+    from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
+
+    for name in kept:
+        if name.lower() not in FORWARDED_HEADERS:
+            raise click.BadParameter(
+                f"{name!r}: only {', '.join(FORWARDED_HEADERS)} are removed", param_hint="--keep-header"
+            )
+    if sidecar is not None and not is_host(sidecar):
+        raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
+    if not _PATH.fullmatch(receiver_path):
+        raise click.BadParameter(f"{receiver_path!r}: write a path such as /authz", param_hint="--receiver-path")
 
 
 def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:

@@ -95,12 +95,12 @@ def _find_workers(file: Path, *, tls: bool) -> list[str]:
     from authz.tooling.envoy_config.derive import endpoints
 
     config = load_or_exit(file)
-    found = list(endpoints(config))
-    if any(address.endswith(":0") for address in found):
+    addresses = list(endpoints(config))
+    if any(address.endswith(":0") for address in addresses):
         raise click.UsageError(f"{file}: server.listen is any free port: give ADDRESS; the log of serve shows it")
-    if config.server.tls is not None and not tls and not found[0].startswith("unix:"):
+    if config.server.tls is not None and not tls and not addresses[0].startswith("unix:"):
         raise click.UsageError(f"{file}: server.tls is set: give --ca-file, and for client_ca_file also --cert-file")
-    return found
+    return addresses
 
 
 def _find_sockets(address: str) -> list[str]:
@@ -112,16 +112,16 @@ def _find_sockets(address: str) -> list[str]:
         alone = True
     if alone:
         return [address]
-    return sorted(f"unix:{found}" for found in path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}")) or [address]
+    return sorted(f"unix:{socket}" for socket in path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}")) or [address]
 
 
 def _sum_up(answers: list[tuple[_Health, str]]) -> tuple[_Health, str]:
     """Return the worst state; for several workers the text is how many serve, after the texts of the others."""
     if len(answers) == 1:
         return answers[0]
-    bad = [said for found, said in answers if found is not _Health.SERVING]
-    counted = f"{len(answers) - len(bad)} of {len(answers)} workers serve"
-    return max(found for found, _ in answers), "\n".join([*bad, counted])
+    unwell = [text for state, text in answers if state is not _Health.SERVING]
+    counted = f"{len(answers) - len(unwell)} of {len(answers)} workers serve"
+    return max(state for state, _ in answers), "\n".join([*unwell, counted])
 
 
 def _open(

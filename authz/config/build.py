@@ -48,10 +48,8 @@ def build_snapshot(
 
     Without a *nonce_secret* no nonces are made, and none are accepted. *pause* is called before each rule.
     """
-    aliases = config.claim_aliases
     proofs = build_proof_rules(config.dpop, nonce_secret)
     modes = {issuer.dpop for issuer in config.issuers.values()}
-    by_proof = modes != {Possession.OFF}
     return Snapshot(
         issuers={
             issuer.rules.issuer: issuer
@@ -59,26 +57,15 @@ def build_snapshot(
             for issuer in build_issuers(name, section, proofs)
         },
         policy=Policy(_iterate_rules(config, pause)),
-        identity=Identity(
-            tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
-            metadata=tuple(MetadataClaim(name, _path(name, aliases)) for name in config.identity.metadata),
-            unsafe_values=config.identity.unsafe_values,
-            token_header=config.identity.token.header if config.identity.token is not None else None,
-        ),
-        token=TokenRules(
-            sources=tuple(_build_sources(config, by_proof=by_proof)),
-            max_bytes=config.token.max_bytes,
-            forward=config.forwards_token,
-            schemes=(*(BEARER if modes != {Possession.REQUIRED} else ()), *((SCHEME,) if by_proof else ())),
-            strip_proofs=by_proof and not config.dpop.forward,
-        ),
+        identity=_build_identity(config),
+        token=_build_token_rules(config, modes),
         responses=Responses(
             realm=config.responses.realm,
             body=config.responses.body,
             expose_reason=config.responses.expose_reason,
             unavailable=config.responses.unavailable,
             resource=build_resource(config),
-            proof_algorithms=config.dpop.algorithms if by_proof else (),
+            proof_algorithms=config.dpop.algorithms if _takes_proofs(modes) else (),
         ),
         shadow_all=config.insecure.shadow_all,
         parse_token=parse_token,
@@ -88,6 +75,32 @@ def build_snapshot(
         risk=build_risk(config),
         minting=build_minting(config),
         exchange=build_exchange(config),
+    )
+
+
+def _takes_proofs(modes: set[Possession]) -> bool:
+    """Return whether tokens of an issuer may be sent with a proof (DPoP); *modes* are those of all issuers."""
+    return modes != {Possession.OFF}
+
+
+def _build_identity(config: model.Config) -> Identity:
+    aliases, section = config.claim_aliases, config.identity
+    return Identity(
+        tuple(_build_header(name, value, aliases) for name, value in section.headers.items()),
+        metadata=tuple(MetadataClaim(name, _path(name, aliases)) for name in section.metadata),
+        unsafe_values=section.unsafe_values,
+        token_header=section.token.header if section.token is not None else None,
+    )
+
+
+def _build_token_rules(config: model.Config, modes: set[Possession]) -> TokenRules:
+    by_proof = _takes_proofs(modes)
+    return TokenRules(
+        sources=tuple(_build_sources(config, by_proof=by_proof)),
+        max_bytes=config.token.max_bytes,
+        forward=config.forwards_token,
+        schemes=(*(BEARER if modes != {Possession.REQUIRED} else ()), *((SCHEME,) if by_proof else ())),
+        strip_proofs=by_proof and not config.dpop.forward,
     )
 
 

@@ -106,8 +106,8 @@ def authorize(
         require(rule.requirements, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found_token.source)
     except Rejected as rejected:
-        return _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
-    return _conclude(caller, params, (proof, signed, used, None), (snapshot, now), trail, facts, observe)
+        return _refuse(rejected, request, rule, caller, proof, snapshot, now, trail, facts)
+    return _conclude(caller, params, proof, signed, used, None, snapshot, now, trail, facts, observe)
 
 
 @record
@@ -153,22 +153,25 @@ def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decisi
             check_revoked(snapshot.revocations, caller.claims, caller.issuer, *checkpoint.signed, now)
         except Rejected as rejected:
             trail.valid_token = None
-            return _refuse(rejected, caller.request, caller.rule, (None, None), (snapshot, now), trail, facts)
-    found = checkpoint.proof, checkpoint.signed, checkpoint.used, checkpoint.external
-    return _conclude(caller, checkpoint.params, found, (snapshot, now), trail, facts, ignore_step)
+            return _refuse(rejected, caller.request, caller.rule, None, None, snapshot, now, trail, facts)
+    proof, signed, used, external = checkpoint.proof, checkpoint.signed, checkpoint.used, checkpoint.external
+    return _conclude(caller, checkpoint.params, proof, signed, used, external, snapshot, now, trail, facts, ignore_step)
 
 
-def _conclude(
+def _conclude(  # noqa: PLR0913, PLR0917 - one for each result of the steps before: an object would cost time
     caller: Caller,
     params: Params,
-    found: tuple[UnusedProof | None, SignedToken, UsedFacts, Need | None],
-    at: tuple[Snapshot, float],
+    proof: UnusedProof | None,
+    signed: SignedToken,
+    used: UsedFacts,
+    external: Need | None,
+    snapshot: Snapshot,
+    now: float,
     trail: AuditTrail,
     facts: Facts,
     observe: StepObserver,
 ) -> Decision:
     """Evaluate the last steps, which may lack facts: the risk requirements, the PDP, and step 13."""
-    (proof, signed, used, external), (snapshot, now) = found, at
     rechecks, valid_token, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
     request, rule, claims = caller.request, caller.rule, caller.claims
     tolerated: Rejected | None = None
@@ -184,7 +187,7 @@ def _conclude(
         check_use(proof, trail, facts)
         observe(13, headers)
     except Rejected as rejected:
-        decision = _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
+        decision = _refuse(rejected, request, rule, caller, proof, snapshot, now, trail, facts)
         if trail.needs:
             external = next((need for need in trail.needs if need.kind == PDP), None)
             trail.checkpoint = Checkpoint(
@@ -195,17 +198,18 @@ def _conclude(
     return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)
 
 
-def _refuse(
+def _refuse(  # noqa: PLR0913, PLR0917 - as above
     rejected: Rejected,
     request: Request,
     rule: policy.Rule,
-    found: tuple[Caller | None, UnusedProof | None],
-    at: tuple[Snapshot, float],
+    caller: Caller | None,
+    proof: UnusedProof | None,
+    snapshot: Snapshot,
+    now: float,
     trail: AuditTrail,
     facts: Facts,
 ) -> Decision:
     """Deny the request, or allow it in shadow."""
-    (caller, proof), (snapshot, now) = found, at
     trail.expected_audience = rejected.audiences
     if rule.shadow or snapshot.shadow_all:
         proven = caller if is_first_use(proof, trail, facts) else None  # an allowed request uses its proof

@@ -45,7 +45,7 @@ from authz.runtime.parts import (
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
-from authz.runtime.receiving import ProcessReceiver, make_receiver
+from authz.runtime.receiving import ProcessReceiver, make_receiver, start_receiver
 from authz.runtime.reload import ReloadLoop
 from authz.runtime.revoking import ProcessRevocations
 from authz.runtime.signing import ProcessSigning, forbid_core_dumps
@@ -204,9 +204,7 @@ class App:
         self._gatherer.start()
         self._server.start()
         self._admin.start()
-        if self._receiver is not None:
-            self._receiver.start()
-            log.info("logout tokens are received on %s", self._receiver.address)
+        start_receiver(self._receiver)
         Thread(target=self._reload.run, name="reload", daemon=True).start()
         self._telemetry.start(self._names_clients, self._readiness.draining)
         log.info("authz %s (%s) serves on %s, admin on %s", __version__, IMPLEMENTATION, address, self._admin.address)

@@ -26,7 +26,7 @@ from authz.runtime.console import console_routes, revocation_routes
 from authz.runtime.fork_server import ForkedWorker, ForkServer, Request
 from authz.runtime.handover import Handover, LastGood, Source
 from authz.runtime.pod_insight import PodInsight
-from authz.runtime.receiving import PodReceiver, make_receiver
+from authz.runtime.receiving import PodReceiver, make_receiver, start_receiver
 from authz.runtime.reload import ReloadLoop
 from authz.runtime.revoking import PodRevocations
 from authz.runtime.signals import RELOAD
@@ -56,19 +56,10 @@ def supervise(
     addresses = worker_addresses(config.server.listen, config.server.workers)
     last_good = LastGood(file, watch, source)
     reload = ReloadLoop(watch, on_change=last_good.update, on_removed=lambda: None, stopping=Event())
-
-    def note_reload(seconds: float) -> int | None:
-        number = next_signal(seconds)
-        if number == RELOAD:
-            reload.request()
-        return number
-
     with ExitStack() as parts:
         folder = parts.enter_context(private_folder(config.server.listen))
         sockets = [folder / f"{number}.sock" for number in range(len(addresses))]
-        lifeline = os.pipe()
-        for end in lifeline:
-            parts.callback(os.close, end)
+        lifeline = _open_lifeline(parts)
         if fork_server is None:
             fork_server = ForkServer()
         parts.callback(fork_server.close)
@@ -80,7 +71,7 @@ def supervise(
             fork_server=fork_server,
             addresses=addresses,
             sockets=sockets,
-            lifeline=lifeline[0],
+            lifeline=lifeline,
             last_good=last_good,
             forget=probe.forget,
         )
@@ -101,14 +92,32 @@ def supervise(
 
         def start_admin() -> None:
             admin.start()
-            if receiver is not None:
-                receiver.start()
-                log.info("logout tokens are received on %s", receiver.address)
+            start_receiver(receiver)
             version = f"{__version__} ({IMPLEMENTATION})"
             log.info("authz %s runs %d workers, admin on %s", version, len(addresses), admin.address)
 
         Thread(target=reload.run, name="reload", daemon=True).start()
-        return supervisor.run(note_reload, answered=probe.answered, started=start_admin)
+        return supervisor.run(_note_reload(next_signal, reload), answered=probe.answered, started=start_admin)
+
+
+def _note_reload(next_signal: NextSignal, reload: ReloadLoop) -> NextSignal:
+    """Return *next_signal*, with which RELOAD also requests a reload."""
+
+    def next_noted(seconds: float) -> int | None:
+        number = next_signal(seconds)
+        if number == RELOAD:
+            reload.request()
+        return number
+
+    return next_noted
+
+
+def _open_lifeline(parts: ExitStack) -> int:
+    """Open the pipe by whose end workers learn that the supervisor has ended; return its read end, for them."""
+    ends = os.pipe()
+    for end in ends:
+        parts.callback(os.close, end)
+    return ends[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

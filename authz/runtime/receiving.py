@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +16,8 @@ from authz.feeds.logouts import LogoutReceiver, RefusedError
 from authz.feeds.transmitters import RefusedEventError, Transmitters
 from authz.runtime.revoking import PodRevocations
 from authz.runtime.workers import Workers
+
+log = logging.getLogger(__name__)
 
 _EVENT_TYPE: Final = "application/secevent+jwt"
 # Section 2.8 of OpenID Connect Back-Channel Logout: 400 if the logout failed, whatever the cause.
@@ -81,3 +84,10 @@ def make_receiver(section: Receivers, receiver: ProcessReceiver | PodReceiver) -
         return None
     routes = make_receiver_routes(receiver.receive)
     return AdminServer(parse_tcp_address(section.listen), routes, max_body_bytes=MAX_MESSAGE_BYTES)
+
+
+def start_receiver(server: AdminServer | None) -> None:
+    """Start what `make_receiver` returned."""
+    if server is not None:
+        server.start()
+        log.info("logout tokens are received on %s", server.address)

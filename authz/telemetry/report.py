@@ -101,20 +101,7 @@ def reporter(
 
     failures = _Failures(metrics)
     attempt, note_failure = failures.attempt, failures.note
-
-    def find(record: CheckRecord) -> TraceParent | None:
-        request = record.request
-        client = request.headers if reporting.trust_client and request is not None else _NO_HEADERS
-        return find_parent(record.metadata, client)
-
-    def write_span(record: CheckRecord) -> TraceContext | None:
-        """Write the span of a sampled call; return the trace of any call that has one."""
-        parent = find(record)
-        sampled = parent.sampled if parent is not None else random() < reporting.sample_ratio
-        trace = spans.write_check(record, parent) if spans is not None and sampled else None
-        if trace is None and parent is not None:
-            return TraceContext(parent.trace_id)
-        return trace
+    write_span = _make_span_writer(reporting, spans, random)
 
     def report(record: CheckRecord) -> None:
         decision = record.decision
@@ -140,3 +127,24 @@ def reporter(
             attempt("log", decision_log.write, record, log_client=reporting.log_client, trace=trace)
 
     return report
+
+
+def _make_span_writer(
+    reporting: Reporting, spans: SpanWriter | None, random: Callable[[], float]
+) -> Callable[[CheckRecord], TraceContext | None]:
+    """Return the function that writes the span of a sampled call, and returns the trace of any call that has one."""
+
+    def find(record: CheckRecord) -> TraceParent | None:
+        request = record.request
+        client = request.headers if reporting.trust_client and request is not None else _NO_HEADERS
+        return find_parent(record.metadata, client)
+
+    def write_span(record: CheckRecord) -> TraceContext | None:
+        parent = find(record)
+        sampled = parent.sampled if parent is not None else random() < reporting.sample_ratio
+        trace = spans.write_check(record, parent) if spans is not None and sampled else None
+        if trace is None and parent is not None:
+            return TraceContext(parent.trace_id)
+        return trace
+
+    return write_span

@@ -172,7 +172,6 @@ class Gateway:
         if token is not None:
             source = self.snapshot.token.sources[0] if proof is None else HeaderSource("authorization", DPOP)
             request = place_token(token, source, request)
-        records: list[CheckRecord] = []
         now = self.at if at is None else at
         proofs = ProofMemory(max_proofs=1, now=lambda: now, monotonic=lambda: 0.0, secret=b"")
         lanes: dict[str, Lane] = {  # all keys are available
@@ -184,6 +183,11 @@ class Gateway:
         }
         if answer is not None:
             lanes |= answer_introspection(answer, self._find_issuer)
+        return self._check(request, lanes, now)
+
+    def _check(self, request: Request, lanes: Mapping[str, Lane], now: float) -> Verdict:
+        """Send *request* through the checker of the sidecar. *lanes* answer at once."""
+        records: list[CheckRecord] = []
         checker = Checker(
             snapshot=lambda: self.snapshot,
             gatherer=Gatherer(lanes, monotonic=lambda: 0.0),
@@ -192,7 +196,7 @@ class Gateway:
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
-        # These lanes answer at once: the response is never deferred.
+        # No lane lets a check wait: the response is never deferred.
         response = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
         minted = self.config.identity.token
         return Verdict.read(

@@ -6,7 +6,7 @@ Web frameworks may treat such a request, with another letter case or a longer pa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import product, zip_longest
 from typing import Final
 
 from authz.config.diagnostics.rule_index import (
@@ -38,11 +38,11 @@ def find_fallthrough(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
         guarded: set[str] | None = None  # differences that a rule in between handles
         for cover in index.below(entry, host, path):
             below = cover.entry
-            differences = _differences(entry, (host, path), cover)
+            differences = _differences(entry, host, path, cover)
             if cover.host not in hosts:
                 differences &= _ON_SOME_HOSTS  # other differences are explicit there
             if guarded is None and differences:
-                guarded = _find_guarded(entry, (host, path), index)
+                guarded = _find_guarded(entry, host, path, index)
             differences -= guarded or set()
             if not differences:
                 continue
@@ -63,9 +63,8 @@ def _matches_all(other: IndexedRule, entry: IndexedRule) -> bool:
     return all_methods and other.context <= entry.context
 
 
-def _find_guarded(entry: IndexedRule, scope: tuple[HostPattern | None, PathTemplate], index: RuleIndex) -> set[str]:
+def _find_guarded(entry: IndexedRule, host: HostPattern | None, path: PathTemplate, index: RuleIndex) -> set[str]:
     """Return the differences that rules above *entry* handle: deeper paths, or the path without its last segment."""
-    host, path = scope
     if path.prefix:
         return set()
     variants = {_DEEPER: PathTemplate("", (*path.segments, None), (), prefix=True)}
@@ -96,14 +95,13 @@ def _hint(differences: set[str], path: PathTemplate) -> str:
     return "; ".join(remedies)
 
 
-def _differences(entry: IndexedRule, scope: tuple[HostPattern | None, PathTemplate], cover: Cover) -> set[str]:
+def _differences(entry: IndexedRule, host: HostPattern | None, path: PathTemplate, cover: Cover) -> set[str]:
     """Return the differences by which a request for *entry* falls through to *cover* below it."""
     below = cover.entry
     if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):
         return set()  # a rule for other methods is explicit
     if contexts_conflict(below.context, entry.context):
         return set()  # a rule for another value of the same name is explicit
-    host, path = scope
     differences = set()
     if entry.methods and not below.methods:
         differences.add("another method")
@@ -115,7 +113,7 @@ def _differences(entry: IndexedRule, scope: tuple[HostPattern | None, PathTempla
         differences.add(_ACCEPTED)
     literals = cover.path.segments if not below.folds else ()
     loose = [
-        own for index, own in enumerate(path.segments) if own and not (index < len(literals) and literals[index] == own)
+        own for own, below_it in zip_longest(path.segments, literals[: len(path.segments)]) if own and own != below_it
     ]
     if not entry.folds and any(own.lower() != own.upper() for own in loose):
         differences.add(_CASE)

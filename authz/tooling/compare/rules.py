@@ -134,7 +134,7 @@ def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Itera
     paths = {
         segments
         for own, its in product(rule.match.paths, other.match.paths)
-        for segments in _intersect_paths((rule, own), (other, its), depth, literals)
+        for segments in _intersect_paths(rule, own, other, its, depth, literals)
     }
     for host, segments, method in product(sorted(hosts), sorted(paths), sorted(methods)):
         yield _Sample(method, host, segments, context)
@@ -156,9 +156,9 @@ def _intersect_hosts(one: HostPattern | None, other: HostPattern | None) -> str 
 
 
 def _intersect_paths(
-    one: tuple[Rule, PathTemplate], other: tuple[Rule, PathTemplate], depth: int, literals: set[str]
+    rule: Rule, own: PathTemplate, other: Rule, its: PathTemplate, depth: int, literals: set[str]
 ) -> Iterator[tuple[str, ...]]:
-    (rule, own), (its_rule, its) = one, other
+    """Generate the most general paths that match *own*, a path of *rule*, and *its*, a path of *other*."""
     for length in range(max(len(own.segments), len(its.segments)), depth + 1):
         if (length > len(own.segments) and not own.prefix) or (length > len(its.segments) and not its.prefix):
             return
@@ -166,7 +166,7 @@ def _intersect_paths(
         for index in range(length):
             mine = own.segments[index] if index < len(own.segments) else None
             theirs = its.segments[index] if index < len(its.segments) else None
-            choices.append(_intersect_segments((mine, rule.fold), (theirs, its_rule.fold), literals))
+            choices.append(_intersect_segments((mine, rule.fold), (theirs, other.fold), literals))
         yield from product(*choices)
 
 

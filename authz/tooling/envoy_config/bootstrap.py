@@ -42,32 +42,11 @@ def fragments(settings: EnvoySettings) -> Fragment:
 
 def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str = ADMIN) -> Fragment:
     """Return an `envoy.config.bootstrap.v3.Bootstrap`: requests to *listen* are checked, then sent to *upstream*."""
-    manager = {
-        "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "front",
-        "codec_type": "AUTO",
-        **connection_manager(settings),
-        "access_log": [access_log()],
-        "http_filters": [*receiver_filters(settings), ext_authz_filter(settings), router()],
-        "route_config": {
-            "name": "front",
-            "virtual_hosts": [
-                {
-                    "name": "front",
-                    "domains": ["*"],
-                    "routes": [
-                        *receiver_routes(settings),
-                        {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "15s"}},
-                    ],
-                }
-            ],
-        },
-    }
     listener = {
         "name": "front",
         "address": socket_address(listen),
         "per_connection_buffer_limit_bytes": 32_768,
-        "filter_chains": [{"filters": [{"name": MANAGER, "typed_config": manager}]}],
+        "filter_chains": [{"filters": [{"name": MANAGER, "typed_config": _front_manager(settings)}]}],
     }
     monitor = {
         "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -88,6 +67,31 @@ def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str
             ],
         },
         "overload_manager": {"resource_monitors": [monitor]},
+    }
+
+
+def _front_manager(settings: EnvoySettings) -> Fragment:
+    """Return the connection manager that checks each request, and sends it to the upstream."""
+    return {
+        "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "codec_type": "AUTO",
+        **connection_manager(settings),
+        "access_log": [access_log()],
+        "http_filters": [*receiver_filters(settings), ext_authz_filter(settings), router()],
+        "route_config": {
+            "name": "front",
+            "virtual_hosts": [
+                {
+                    "name": "front",
+                    "domains": ["*"],
+                    "routes": [
+                        *receiver_routes(settings),
+                        {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "15s"}},
+                    ],
+                }
+            ],
+        },
     }
 
 
