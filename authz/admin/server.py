@@ -181,5 +181,5 @@ class _Server(ThreadingHTTPServer):
             request.shutdown(SHUT_RDWR)  # wakes up the thread that reads or writes
 
     def handle_error(self, *_: object) -> None:
-        gone = isinstance(sys.exception(), OSError)  # the peer has left, or its time is over
-        log.log(logging.DEBUG if gone else logging.ERROR, "admin request failed", exc_info=True)
+        peer_left = isinstance(sys.exception(), OSError)  # the peer has left, or its time is over
+        log.log(logging.DEBUG if peer_left else logging.ERROR, "admin request failed", exc_info=True)

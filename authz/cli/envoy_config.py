@@ -40,7 +40,7 @@ def _complete_names(_context: click.Context, _option: click.Parameter, incomplet
 @click.option("--client-certificates", is_flag=True, help="The listener asks clients for certificates (RFC 8705).")
 @click.option(
     "--keep-header",
-    "kept",
+    "kept_headers",
     multiple=True,
     metavar="NAME",
     help="A header such as x-forwarded-host that your service needs of clients; may be given again.",
@@ -71,7 +71,7 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     sidecar: str | None,
     trusted_hops: int,
     client_certificates: bool,
-    kept: tuple[str, ...],
+    kept_headers: tuple[str, ...],
     receiver_path: str,
     envoy_file: Path | None,
     accepted: tuple[str, ...],
@@ -100,13 +100,13 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     from authz.tooling.envoy_config.derive import derive, notes
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
-    _check_names(kept, sidecar, receiver_path)
+    _check_names(kept_headers, sidecar, receiver_path)
     settings = derive(
         config,
         host=sidecar,
         trusted_hops=trusted_hops,
         peer_certificate=client_certificates,
-        kept=kept,
+        kept_headers=kept_headers,
         receiver_prefix=receiver_path,
     )
     data = (
@@ -127,12 +127,12 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
             raise click.BadParameter(f"{address!r}: {error}", param_hint=option) from None
 
 
-def _check_names(kept: tuple[str, ...], sidecar: str | None, receiver_path: str) -> None:
+def _check_names(kept_headers: tuple[str, ...], sidecar: str | None, receiver_path: str) -> None:
     """Check what the fragments are to name: headers, the sidecar's host, a path. Raises BadParameter."""
     from authz.config.address import is_host
     from authz.tooling.envoy_config.forwarded_headers import FORWARDED_HEADERS
 
-    for name in kept:
+    for name in kept_headers:
         if name.lower() not in FORWARDED_HEADERS:
             raise click.BadParameter(
                 f"{name!r}: only {', '.join(FORWARDED_HEADERS)} are removed", param_hint="--keep-header"

@@ -127,8 +127,8 @@ def _report(answers: list[dict[str, Any]], entries: int, *, undo: bool) -> None:
     elif undo:
         click.echo(f"taken back: {sum(answer['undone'] for answer in answers)} entries")
     else:
-        known = entries - (new := sum(answer["new"] for answer in answers))
-        click.echo(f"revoked: {new} new{f', {known} known already' if known else ''}")
+        known_already = entries - (new := sum(answer["new"] for answer in answers))
+        click.echo(f"revoked: {new} new{f', {known_already} known already' if known_already else ''}")
     for number in answers[-1].get("silent_workers", []):
         click.echo(f"worker {number} did not answer: it reads the entries within a second")
     if unshared is not None:

@@ -65,7 +65,7 @@ def rotate(*, file: Path | None, admin: str | None, state: Path | None, algorith
     from authz.signing.offline import rotate_state
 
     seconds = _seconds(ahead)
-    _change(state, lambda known: rotate_state(known, algorithm=algorithm, ahead=seconds, now=time.time()))
+    _change(state, lambda current: rotate_state(current, algorithm=algorithm, ahead=seconds, now=time.time()))
 
 
 @signing.command()
@@ -93,7 +93,7 @@ def withdraw(kid: str, *, file: Path | None, admin: str | None, state: Path | No
 
     seconds = _seconds(ahead)
     try:
-        _change(state, lambda known: withdraw_key(known, kid, algorithm=algorithm, ahead=seconds, now=time.time()))
+        _change(state, lambda current: withdraw_key(current, kid, algorithm=algorithm, ahead=seconds, now=time.time()))
     except KeyError:
         click.echo(f"{state}: no key {kid}", err=True)
         sys.exit(EXIT_FAILURE)

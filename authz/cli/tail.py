@@ -64,8 +64,8 @@ def tail(*, file: Path | None, admin: str | None, kept: bool, as_json: bool, **w
             elif as_json:
                 click.echo(json.dumps(decision))
             else:
-                when = datetime.fromtimestamp(decision["at"], UTC).isoformat(timespec="milliseconds")
-                say(describe_decision(decision, when.replace("+00:00", "Z")), _COLOURS.get(decision["decision"]))
+                instant = datetime.fromtimestamp(decision["at"], UTC).isoformat(timespec="milliseconds")
+                say(describe_decision(decision, instant.replace("+00:00", "Z")), _COLOURS.get(decision["decision"]))
     except KeyboardInterrupt:
         sys.exit(0)
     except (OSError, ValueError, KeyError) as error:

@@ -61,7 +61,7 @@ def _check_valid_parts(recovered: Recovered, document: Document, unread: frozens
     unchecked = unread | {("rules",)} if recovered.replaced & {("issuers",), ("pdps",)} else unread
     for problem in check(recovered.config):
         if recovered.is_checked(problem.path) and not _is_below(problem.path, unchecked):
-            yield replace(problem, line=document.line_of(recovered.written(problem.path)))
+            yield replace(problem, line=document.line_of(recovered.path_in_file(problem.path)))
 
 
 def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:

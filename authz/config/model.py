@@ -309,8 +309,8 @@ class Config(Section):
         """Whether the caller's token goes upstream too: by default, unless a transaction token is in its place."""
         if self.token.forward is not None:
             return self.token.forward
-        ours = self.identity.minted
-        return ours is None or ours.format is not TokenFormat.TRANSACTION
+        own_token = self.identity.minted
+        return own_token is None or own_token.format is not TokenFormat.TRANSACTION
 
     @cached_property
     def digest(self) -> str:

@@ -65,8 +65,8 @@ class BaseModel:
         )
         cls._fields = tuple(dict.fromkeys((*cls._fields, *own)))
 
-    def __init__(self, **given: object) -> None:
-        for name, value in given.items():
+    def __init__(self, **values: object) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -94,10 +94,10 @@ class BaseModel:
     ) -> dict[str, object]:
         """Return the section as a dict; in *mode* json with the values as the file has them."""
         formats = _formats_of(type(self)) if mode == "json" else {}
-        found = ((name, getattr(self, name)) for name in self._fields if name not in exclude)
+        fields = ((name, getattr(self, name)) for name in self._fields if name not in exclude)
         return {
             name: formats[name](value) if name in formats and value is not None else _dump(value, mode, exclude_none)
-            for name, value in found
+            for name, value in fields
             if not (exclude_none and value is None)
         }
 
@@ -140,7 +140,9 @@ def _formats_of(section: type[BaseModel]) -> dict[str, Callable[[Any], object]]:
 
 
 def _serializers(annotation: object) -> Iterator[PlainSerializer]:
-    yield from (found for found in getattr(annotation, "__metadata__", ()) if isinstance(found, PlainSerializer))
+    yield from (
+        metadata for metadata in getattr(annotation, "__metadata__", ()) if isinstance(metadata, PlainSerializer)
+    )
     for inner in get_args(annotation):
         yield from _serializers(inner)
 

@@ -29,8 +29,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = render_path(self.path)
-        what = f"{self.message} ({self.hint})" if self.hint else self.message
-        return f"{where}: {what}" if where else what
+        message = f"{self.message} ({self.hint})" if self.hint else self.message
+        return f"{where}: {message}" if where else message
 
 
 class ConfigError(Exception):

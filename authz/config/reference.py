@@ -189,13 +189,13 @@ class _Reference:
 
     def _find_common(self, sections: Sequence[_Section]) -> Mapping[str, frozenset[str]]:
         """Return for each shared key what is the same in all *sections* that have it."""
-        found: dict[str, frozenset[str]] = {}
+        common: dict[str, frozenset[str]] = {}
         for section in sections:
             for key, node in section.schema["properties"].items():
                 if self._is_shared(key, node):
                     notes = frozenset(self._notes(section, key, node))
-                    found[key] = found.get(key, notes) & notes
-        return found
+                    common[key] = common.get(key, notes) & notes
+        return common
 
     def _notes(self, section: _Section, key: str, node: Schema) -> list[str]:
         """Return default, bounds and marks of a shared key."""
@@ -244,9 +244,9 @@ def _example(path: Path, node: Schema, schema: Schema, shown: object) -> str:
     """Return an example of a value without default, bounds and choices that is neither a section nor text."""
     target = _resolve(node, schema)
     is_text = target.get("type") == "string"
-    known = node.get("default") not in (None, "", [], {}) or ".".join(path) in BOUNDS or "enum" in target
+    has_value = node.get("default") not in (None, "", [], {}) or ".".join(path) in BOUNDS or "enum" in target
     example = node["examples"][0] if "examples" in node else shown
-    return "" if known or is_text or example in (None, "") or _has_sections(node, schema) else _flow(example)
+    return "" if has_value or is_text or example in (None, "") or _has_sections(node, schema) else _flow(example)
 
 
 def _has_sections(node: Schema, schema: Schema) -> bool:
@@ -277,16 +277,16 @@ def _needs_restart(path: Path) -> bool:
 
 def _find_examples(sample: str) -> dict[Path, object]:
     """Find a value for each key: the first one in *sample* or one of its variants that is not empty or False."""
-    found: dict[Path, object] = {}
+    examples: dict[Path, object] = {}
     for text in (sample, *_variants(sample)):
         try:
             data = parse_document(text, file="sample").data
         except ConfigError:
             continue  # a comment that is prose
         for path, value in _walk(data, ()):
-            if not found.get(path):
-                found[path] = value
-    return found
+            if not examples.get(path):
+                examples[path] = value
+    return examples
 
 
 def _variants(sample: str) -> Iterator[str]:

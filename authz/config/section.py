@@ -118,10 +118,10 @@ def restore(
     section: type[Section], names: tuple[str, ...], values: tuple[Any, ...], computed: Mapping[str, object]
 ) -> Section:
     """Make a section from values that were valid in the process that pickled them."""
-    made = section.model_construct(set(names), **dict(zip(map(intern, names), values, strict=True)))
+    restored = section.model_construct(set(names), **dict(zip(map(intern, names), values, strict=True)))
     if computed:
-        vars(made).update(computed)
-    return made
+        vars(restored).update(computed)
+    return restored
 
 
 class OrClaim(Section):
@@ -168,7 +168,8 @@ def settings_of(section: type[Section], above: str = "") -> Iterator[tuple[str, 
         yield from ((path, setting) for setting in own)
         if (inner := section_in(field.annotation)) is not None:
             below = settings_of(inner, f"{path}.*." if has_entries(field.annotation) else f"{path}.")
-            whole = any(setting.access is not None for setting in own)
+            for_whole_section = any(setting.access is not None for setting in own)
             yield from (
-                (path_below, replace(setting, access=None) if whole else setting) for path_below, setting in below
+                (path_below, replace(setting, access=None) if for_whole_section else setting)
+                for path_below, setting in below
             )

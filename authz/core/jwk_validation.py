@@ -208,9 +208,9 @@ def _exactly(jwk: dict[str, object], name: str, length: int) -> bytes:
     return octets
 
 
-def _curve(jwk: dict[str, object], known: Mapping[str, int]) -> str:
+def _curve(jwk: dict[str, object], curves: Mapping[str, int]) -> str:
     crv = jwk.get("crv")
-    if not isinstance(crv, str) or crv not in known:
+    if not isinstance(crv, str) or crv not in curves:
         raise InvalidJwk("crv is not a supported signature curve")
     return crv
 

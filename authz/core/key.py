@@ -120,7 +120,7 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
         raise InvalidJwk("the key's numbers are not a valid public key") from error
     pem = None if valid.kty == "oct" else public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
-        certificates, found = read_certificate(members, pem, allow_mismatch=x5c_mismatch)
+        certificates, certificate_notes = read_certificate(members, pem, allow_mismatch=x5c_mismatch)
     except CertificateMismatch as mismatch:
         raise InvalidJwk(str(mismatch)) from None
     issuer = members.get("issuer")  # not in RFC 7517: a member of Entra's multi-tenant key sets
@@ -132,7 +132,7 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
         valid.alg,
         valid.bits,
         jwk,
-        (*notes, *found),
+        (*notes, *certificate_notes),
         certificates,
         frozenset({issuer} if isinstance(issuer, str) else ()),
     )

@@ -208,11 +208,11 @@ class KeySet:
         all_keys: tuple[Key | RejectedKey, ...] = (*self.keys, *self.rejected_keys)
         blocked_by_kid = {key.thumbprint for key in all_keys if key.kid in blocked}
         hit = [key for key in self.keys if key.thumbprint in blocked_by_kid or key.thumbprint in blocked]
-        known = {name for key in all_keys for name in (key.kid, key.thumbprint)}
+        known_names = {name for key in all_keys for name in (key.kid, key.thumbprint)}
         return KeySet(
             tuple(key for key in self.keys if key not in hit),
             self.rejected_keys + tuple(_block(key) for key in hit),
-            tuple(name for name in dict.fromkeys((*self.unmatched_blocks, *blocked)) if name not in known),
+            tuple(name for name in dict.fromkeys((*self.unmatched_blocks, *blocked)) if name not in known_names),
         )
 
     def select(self, token: UnverifiedToken, algorithms: frozenset[str], *, configured: bool = True) -> Candidates:
@@ -248,7 +248,7 @@ class KeySet:
         keys: dict[str, Key] = {}  # a key with two ids counts once
         for key in fitting:
             keys.setdefault(key.thumbprint, key)
-        named = {
+        by_hash = {
             key.thumbprint: key
             for member, digest in (("x5t#S256", token.x5t_s256), ("x5t", token.x5t))
             if digest is not None
@@ -256,20 +256,20 @@ class KeySet:
             if token.kid is None or key.kid == fitting[0].kid
             if key.supports(token.alg, algorithms, configured=configured)
         }
-        chosen = tuple((named or keys).values())
+        chosen = tuple((by_hash or keys).values())
         if len(chosen) > MAX_CANDIDATES:
             raise Rejected(Reason.KEY_AMBIGUOUS, f"more than {MAX_CANDIDATES} keys are candidates")
         # If every candidate has a certificate and none matches the hash, the key is not in the set.
         has_hash = token.x5t_s256 is not None or token.x5t is not None
-        missing = has_hash and not named and token.kid is None and all(key.certificates for key in chosen)
+        missing = has_hash and not by_hash and token.kid is None and all(key.certificates for key in chosen)
         return Candidates(chosen, "x5t" if missing else None)
 
     def _unusable(
-        self, token: UnverifiedToken, named: tuple[Key, ...], algorithms: frozenset[str], *, configured: bool
+        self, token: UnverifiedToken, candidates: tuple[Key, ...], algorithms: frozenset[str], *, configured: bool
     ) -> Rejected:
-        """Return the rejection if none of the *named* keys (all keys without a `kid`) is for the token's algorithm."""
+        """Return the rejection if none of *candidates* (all keys, without a `kid`) is for the token's algorithm."""
         if not configured and any(
-            key.alg is None and fits_type(key.kty, key.crv, token.alg, algorithms) for key in named
+            key.alg is None and fits_type(key.kty, key.crv, token.alg, algorithms) for key in candidates
         ):
             # Only RSA keys get here: see RSA_WITHOUT_ALG.
             return Rejected(
@@ -281,7 +281,7 @@ class KeySet:
             if any(key.may_be_for(token.alg, algorithms, configured=configured) for key in self._rejected_by_kind):
                 return Rejected(Reason.KEY_UNUSABLE, "no key id, and the key for this alg was rejected")
             return Rejected(Reason.KEY_NOT_FOUND, "no key id, and no key for this alg")
-        if named:
+        if candidates:
             return Rejected(Reason.KEY_UNUSABLE, "the key with this id is not for this alg")
         why = self._rejected_kids[token.kid]
         return Rejected(Reason.KEY_UNUSABLE, f"the key with this id was rejected: {why}")

@@ -182,8 +182,8 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     not_after = _caller_expiry(caller.claims, now)
     if not caller.is_new:
         need = _need(minting, key, caller, now)
-        if isinstance(known := facts.get(need), Minted):
-            return known, ()
+        if isinstance(minted := facts.get(need), Minted):
+            return minted, ()
     # For a token never seen before, no minted one is cached, and its claims may not come again.
     plan, period = _find_plan(minting, key, caller), _period(minting, _offset(minting, caller.claims), now)
     request = write_signing_request(minting.signing_terms, _write_claims(minting, plan, caller), not_after)

@@ -74,8 +74,8 @@ def _why_absent(claims: Claims, name: str) -> str:
     """Explain a claim that the issuer left out because of its size (OpenID Connect Core section 5.6.2)."""
     elsewhere = claims.members.get("_claim_names")
     if isinstance(elsewhere, dict) and name in elsewhere:
-        what = "group overage" if name == "groups" else "a distributed claim"
-        return f": _claim_names says that it is elsewhere ({what})"
+        cause = "group overage" if name == "groups" else "a distributed claim"
+        return f": _claim_names says that it is elsewhere ({cause})"
     if name == "groups" and claims.members.get("hasgroups") is True:
         return ": hasgroups says that there are more than the token can hold (group overage)"
     return ""

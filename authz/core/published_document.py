@@ -28,7 +28,7 @@ class PublishedDocument:
     max_age: int
 
     @classmethod
-    def at(cls, url: str, body: str, *, max_age: int) -> Self:
+    def served_at(cls, url: str, body: str, *, max_age: int) -> Self:
         """Return the document at *url*. Raises ValueError if host or path have no canonical form."""
         parts = urlsplit(url)
         try:

@@ -133,16 +133,16 @@ class RevocationTable:
 
     def evict_expired(self, now: float) -> int:
         """Evict the entries that have expired at *now*; return how many."""
-        gone = 0
+        evicted = 0
         for entries in self._by.values():
             ended = [key for key, packed in entries.items() if _ends(packed) <= now]
             for key in ended:
                 del entries[key]
-            gone += len(ended)
-        self._count -= gone
-        if gone:
+            evicted += len(ended)
+        self._count -= evicted
+        if evicted:
             self._update_used()
-        return gone
+        return evicted
 
     def look_up(self, by: RevokedBy, issuer: str, value: str, now: float) -> tuple[float | None, float] | None:
         """Return `before` and `until` of the entry for this target; None if there is none at *now*."""
@@ -209,13 +209,13 @@ def _check_bits(by: RevokedBy, issuer: str, value: object) -> int:
     return blake2b(f"{by.value}\0{issuer}\0{value}".encode(), digest_size=1).digest()[0] & _CHECK
 
 
-def _pack(known: int | None, entry: RevocationEntry) -> int:
-    """Return *entry* as one number, merged with *known*, the number that is stored for the same target."""
+def _pack(stored: int | None, entry: RevocationEntry) -> int:
+    """Return *entry* as one number, merged with *stored*, the number that is stored for the same target."""
     before = _ALWAYS if entry.before is None else min(max(math.ceil(entry.before), 0), _ALWAYS)
     hours = _NO_END if entry.until == math.inf else min(max(math.ceil(entry.until / _HOUR), 0), _NO_END)
     check = _check_bits(entry.by, entry.issuer, entry.value)
-    if known is not None and known & _CHECK == check:
-        before, hours = max(before, known >> _BEFORE_AT), max(hours, known >> _CHECK_BITS & _NO_END)
+    if stored is not None and stored & _CHECK == check:
+        before, hours = max(before, stored >> _BEFORE_AT), max(hours, stored >> _CHECK_BITS & _NO_END)
     return before << _BEFORE_AT | hours << _CHECK_BITS | check
 
 

@@ -38,14 +38,14 @@ def _is_own(origin: str, request: Request) -> bool:
     terminates TLS, Envoy sees http.
     """
     try:
-        ours, theirs = urlsplit(f"//{request.host}"), urlsplit(origin)
-        default = _DEFAULT_PORTS.get(theirs.scheme)
-        same = default is not None and ours.hostname == theirs.hostname
+        own_site, site = urlsplit(f"//{request.host}"), urlsplit(origin)
+        default = _DEFAULT_PORTS.get(site.scheme)
+        same = default is not None and own_site.hostname == site.hostname
         return (
             same
-            and theirs.hostname is not None
-            and (ours.port or default) == (theirs.port or default)
-            and (theirs.scheme == "https" or request.scheme != "https")
+            and site.hostname is not None
+            and (own_site.port or default) == (site.port or default)
+            and (site.scheme == "https" or request.scheme != "https")
         )
     except ValueError:
         return False

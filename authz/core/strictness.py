@@ -121,8 +121,8 @@ def _compare_risk(old: RiskRequirement | None, new: RiskRequirement | None) -> S
     )
     score = compare_upper_bounds(before.max_score, after.max_score)
     levels = compare_alternatives(before.levels, after.levels)
-    known = compare_upper_bounds(not before.known_network, not after.known_network)
-    return combine([*limits, score, levels, known, _compare_conditions(before.condition, after.condition)])
+    networks = compare_upper_bounds(not before.known_network, not after.known_network)
+    return combine([*limits, score, levels, networks, _compare_conditions(before.condition, after.condition)])
 
 
 def _compare_conditions(old: object, new: object) -> Strictness:

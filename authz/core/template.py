@@ -166,10 +166,10 @@ def parse_text(text: str, compile_expression: Compile) -> Text | Reference:
         parts.append(_parse_reference(text[mark.end() : end].strip(), compile_expression))
         position = end + 1
     parts.append(text[position:])
-    kept = tuple(part for part in parts if part != "")
-    if len(kept) == 1 and isinstance(kept[0], Reference):
-        return kept[0]
-    return Text(kept)
+    non_empty = tuple(part for part in parts if part != "")
+    if len(non_empty) == 1 and isinstance(non_empty[0], Reference):
+        return non_empty[0]
+    return Text(non_empty)
 
 
 def _find_end(text: str, start: int) -> int:

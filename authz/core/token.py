@@ -277,10 +277,10 @@ def _header_tokens(value: str | None, scheme: str) -> list[str]:
     if not commas:
         return [_after_scheme(value, scheme)] if has_scheme(value, scheme) else []
     credentials = _NEXT_CREDENTIALS.split(value)
-    ours = [text for text in credentials if has_scheme(text, scheme)]
-    if ours and len(credentials) > 1:
+    tokens = [text for text in credentials if has_scheme(text, scheme)]
+    if tokens and len(credentials) > 1:
         raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(credentials)} credentials in one header")
-    return [_after_scheme(text, scheme) for text in ours]
+    return [_after_scheme(text, scheme) for text in tokens]
 
 
 def has_scheme(credentials: str, scheme: str) -> bool:

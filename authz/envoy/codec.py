@@ -192,8 +192,8 @@ def _encode_document(document: str, decision: Allow, request: Request | None, de
     headers = [("cache-control", f"max-age={decision.max_age}")]
     if decision.etag is not None:
         headers.append(("etag", decision.etag))
-    known = request.headers.get("if-none-match") if request is not None else None
-    unchanged = decision.etag is not None and is_current(known, decision.etag)
+    cached_etag = request.headers.get("if-none-match") if request is not None else None
+    unchanged = decision.etag is not None and is_current(cached_etag, decision.etag)
     if not unchanged:
         headers.insert(0, ("content-type", "application/json"))
     message = wire.CheckResponse(

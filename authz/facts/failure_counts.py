@@ -30,7 +30,7 @@ class Window:
     latest: int = 0
     counts: tuple[int, ...] = _EMPTY_WINDOW
 
-    def at(self, slot: int) -> Window:
+    def moved_to(self, slot: int) -> Window:
         """Return the window when *slot* is the latest."""
         passed = slot - self.latest
         if passed <= 0:
@@ -40,12 +40,12 @@ class Window:
 
     def add(self, slot: int) -> Window:
         """Return the window with one more failure in *slot*."""
-        moved = self.at(slot)
+        moved = self.moved_to(slot)
         return Window(moved.latest, (moved.counts[0] + 1, *moved.counts[1:]))
 
     def total(self, slot: int) -> int:
         """Return the number of failures in the window whose latest slot is *slot*."""
-        return sum(self.at(slot).counts)
+        return sum(self.moved_to(slot).counts)
 
 
 @dataclass(frozen=True, slots=True)

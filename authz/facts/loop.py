@@ -87,9 +87,9 @@ class Loop:
         with suppress(OSError):
             self._epoll.unregister(descriptor)
 
-    def schedule(self, when: float, timer: Timer) -> None:
-        """Call the `fire` of *timer* at the instant *when*."""
-        heappush(self._timers, (when, next(self._order), timer))
+    def schedule(self, at: float, timer: Timer) -> None:
+        """Call the `fire` of *timer* at the instant *at*."""
+        heappush(self._timers, (at, next(self._order), timer))
 
     def _fire_due_timers(self) -> None:
         now = self.monotonic()

@@ -36,21 +36,21 @@ class SeenNetworks:
 
     def is_new(self, subject: str, network: str) -> bool:
         """Return whether *subject* is known, and not from *network*."""
-        known = self._find(subject)
-        return bool(known) and network not in known
+        networks = self._find(subject)
+        return bool(networks) and network not in networks
 
     def record(self, subject: str, network: str) -> None:
         """Remember that *subject* was accepted from *network*."""
-        known = self._find(subject)
+        networks = self._find(subject)
         current, _, began = self._generations
-        if subject in current and known[-1:] == (network,):
+        if subject in current and networks[-1:] == (network,):
             return
         now = self._monotonic()
         if len(current) >= self._max_subjects or now >= began + GENERATION:
             fresh: _Networks = {}
             self._generations = fresh, current, now
             current = fresh
-        current[subject] = (*(other for other in known if other != network), network)[-MAX_NETWORKS:]
+        current[subject] = (*(other for other in networks if other != network), network)[-MAX_NETWORKS:]
 
     def _find(self, subject: str) -> tuple[str, ...]:
         current, before, _ = self._generations

@@ -140,7 +140,7 @@ def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer
     fetch = section.fetch
     return Dialer(
         trust=_make_trust(section),
-        tls=TlsTrust(fetch.ca_file, _make_client_certificate(fetch)),
+        tls=TlsTrust(fetch.ca_file, ClientCertificate.configured(fetch.client_cert_file, fetch.client_key_file)),
         proxy=_make_proxy(fetch),
         resolve=resolve,
     )
@@ -179,12 +179,6 @@ def _make_proxy(fetch: Fetch) -> Proxy | None:
         return None
     _, host, port = read_origin(urlsplit(fetch.proxy))
     return Proxy(host, port, networks=_networks(fetch), credentials_file=fetch.proxy_credentials_file)
-
-
-def _make_client_certificate(fetch: Fetch) -> ClientCertificate | None:
-    if fetch.client_cert_file is None or fetch.client_key_file is None:
-        return None
-    return ClientCertificate(fetch.client_cert_file, fetch.client_key_file)
 
 
 def _make_schedule(section: IssuerSection) -> Schedule:

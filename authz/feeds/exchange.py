@@ -190,5 +190,5 @@ def _audiences(claims: Mapping[str, object]) -> set[object]:
 
 def _read_seconds(value: object) -> float | None:
     """Return a number of seconds; None for anything else, or beyond what a clock shows."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_SECONDS
-    return float(value) if known and isinstance(value, int | float) else None
+    is_seconds = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_SECONDS
+    return float(value) if is_seconds and isinstance(value, int | float) else None

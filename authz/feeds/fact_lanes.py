@@ -137,7 +137,7 @@ class FactLanes:
             source,
             bounds=wanted.bounds,
             monotonic=time.monotonic,
-            observer=self._metrics.of(kind, name),
+            observer=self._metrics.for_source(kind, name),
             random=random.random,
             loop=self._loop,
         )

@@ -150,7 +150,7 @@ def _read_list(source: ListSource) -> None:
     entries = source.load(on_demand=False).value
     if entries is not None and entries.errors:
         shown = "; ".join(f"entry {index}: {why}" for index, why in entries.errors[:_MAX_SHOWN])
-        raise RefreshError(Refresh.LIST_REJECTED, f"{source.where}: {shown}")
+        raise RefreshError(Refresh.LIST_REJECTED, f"{source.location}: {shown}")
 
 
 def _read_signing_file(key: SigningKey) -> None:
@@ -180,8 +180,8 @@ def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
         "bearer_token_file": lambda file: BearerTokenFile(file).credentials(),
     }
     for key, reader in read.items():
-        if (named := getattr(client, key)) is not None:
-            file = _absolute(named)
+        if (configured_file := getattr(client, key)) is not None:
+            file = _absolute(configured_file)
             yield _File((*path, key), file, partial(reader, file))
 
 
@@ -196,8 +196,8 @@ def _files_of(fetch: Fetch | Pdp | SharedState, path: KeyPath) -> Iterator[_File
         "password_file": read_password,
     }
     for key, reader in read.items():
-        if (named := getattr(fetch, key, None)) is not None:
-            file = _absolute(named)
+        if (configured_file := getattr(fetch, key, None)) is not None:
+            file = _absolute(configured_file)
             yield _File((*path, key), file, partial(reader, file))
 
 

@@ -84,9 +84,7 @@ def rejects_credentials(response: Response) -> bool:
 
 def make_service_poster(section: Service, *, resolve: Resolve) -> Poster:
     """Return a poster to the configured URL, and to no other server."""
-    certificate = None
-    if section.client_cert_file is not None and section.client_key_file is not None:
-        certificate = ClientCertificate(section.client_cert_file, section.client_key_file)
+    certificate = ClientCertificate.configured(section.client_cert_file, section.client_key_file)
     dialer = Dialer(
         trust=Trust(configured_origins=frozenset({read_origin(urlsplit(section.url))}), http=section.allows_http),
         tls=TlsTrust(section.ca_file, certificate),

@@ -48,13 +48,13 @@ class KeyFeed:
         first_asked = self.unknown_kids.first_seen(kid, self.feed.monotonic())
         # A key that was published before was removed: there is no reason to expect it again.
         grace = 0.0 if self.history.was_published(kid) else self.feed.schedule.cooldown
-        found = self.feed.search(first_asked=first_asked, grace=grace, just_ended=just_ended)
-        if found is Search.NOW:
+        result = self.feed.search(first_asked=first_asked, grace=grace, just_ended=just_ended)
+        if result is Search.NOW:
             return None
         failure = self._describe_failure()
-        if found is Search.NOT_THERE:
+        if result is Search.NOT_THERE:
             return KeySearched(failure) if failure else KEY_SEARCHED
-        counted, why = _UNANSWERED[found]
+        counted, why = _UNANSWERED[result]
         self.history.count_unanswered(counted)
         return Unanswered("; ".join(text for text in (why, failure) if text))
 
@@ -88,31 +88,31 @@ class KeyLane:
 
         A refresh may have ended since the caller took its snapshot: the caller must decide by the current one.
         """
-        known = self._feeds().get(need.source)
-        if known is None:
+        feed = self._feeds().get(need.source)
+        if feed is None:
             return KEY_SEARCHED
-        known.history.count_unknown_kid()
-        return known.search(need.identifier)
+        feed.history.count_unknown_kid()
+        return feed.search(need.identifier)
 
     def ask(self, need: Need, done: Callable[[object], None]) -> None:
         """Start or join a refresh; call *done* with the result, once, on any thread. Never raises, never blocks.
 
         *done* is called when the refresh has ended, or at once if none may start.
         """
-        known = self._feeds().get(need.source)
-        if known is None:
+        feed = self._feeds().get(need.source)
+        if feed is None:
             done(KEY_SEARCHED)
         else:
-            known.feed.ask(partial(_answer, known, need, done))
+            feed.feed.ask(partial(_answer, feed, need, done))
 
     def max_wait(self, need: Need) -> float:
         """Return how long a check may wait for the answer, in seconds."""
-        known = self._feeds().get(need.source)
-        return known.feed.schedule.max_wait if known is not None else 0.0
+        feed = self._feeds().get(need.source)
+        return feed.feed.schedule.max_wait if feed is not None else 0.0
 
 
-def _answer(known: KeyFeed, need: Need, done: Callable[[object], None]) -> None:
-    answer = known.search(need.identifier, just_ended=True)
+def _answer(feed: KeyFeed, need: Need, done: Callable[[object], None]) -> None:
+    answer = feed.search(need.identifier, just_ended=True)
     done(Unanswered("no refresh has searched for it yet") if answer is None else answer)
 
 
@@ -125,16 +125,16 @@ class ChangedKeyLane:
 
     def find(self, need: Need) -> object | None:
         """Return NO_REFRESH if the keys are fresh or no refresh may start; else None. Takes no lock."""
-        known = self._feeds().get(need.source)
-        return None if known is not None and known.feed.may_recheck() else NO_REFRESH
+        feed = self._feeds().get(need.source)
+        return None if feed is not None and feed.feed.may_recheck() else NO_REFRESH
 
     def ask(self, need: Need, done: Callable[[object], None]) -> None:
         """Start a refresh if allowed; call *done* when it has ended, or at once."""
-        known = self._feeds().get(need.source)
-        if known is None or not known.feed.may_recheck():
+        feed = self._feeds().get(need.source)
+        if feed is None or not feed.feed.may_recheck():
             done(NO_REFRESH)
         else:
-            known.feed.ask(partial(done, KEY_SEARCHED))
+            feed.feed.ask(partial(done, KEY_SEARCHED))
 
     def max_wait(self, _need: Need) -> float:
         """Return 0: no check waits."""

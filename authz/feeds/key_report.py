@@ -25,7 +25,7 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: KeyUs
             {
                 "issuer": issuer.name,
                 "iss": ", ".join(iss for iss, other in snapshot.issuers.items() if other.name == issuer.name),
-                "source": feed.feed.source.where if feed is not None else "configuration",
+                "source": feed.feed.source.location if feed is not None else "configuration",
                 **(_describe_status(status, feed.history) if status is not None and feed is not None else _STATIC),
                 "keys": [
                     {

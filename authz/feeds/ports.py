@@ -34,7 +34,7 @@ class Source(Protocol[T_co]):
     """The source of a document."""
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The location, for the operator."""
 
     def read(self, document: bytes) -> T_co:

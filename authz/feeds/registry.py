@@ -58,25 +58,25 @@ class Registry:
 
     def feeds_to_step(self) -> list[Feed[KeySet]]:
         """Return the feeds that the scheduler must step."""
-        return [known.feed for known in self._feeds.values()]
+        return [key_feed.feed for key_feed in self._feeds.values()]
 
     def apply(self, config: Config, snapshot: Snapshot) -> None:
         """Publish *snapshot*, which was built from *config*, and update the feeds for it."""
         running = self._feeds
-        kept = {name: feed for name, section in config.issuers.items() if (feed := self._keep(name, section))}
+        unchanged = {name: feed for name, section in config.issuers.items() if (feed := self._keep(name, section))}
         # Everything is created before anything is changed: if this raises, the running feeds are not affected.
-        made = {
+        added = {
             name: feed
             for name, section in config.issuers.items()
-            if name not in kept and (feed := self._make(name, section))
+            if name not in unchanged and (feed := self._make(name, section))
         }
         for name, old in running.items():
-            if name not in kept:
+            if name not in unchanged:
                 old.feed.close()  # before the swap: its refresh in progress must not change the new snapshot
-        keys = {name: self._adopt_keys(new.feed, config.issuers[name]) for name, new in made.items()}
+        keys = {name: self._adopt_keys(new.feed, config.issuers[name]) for name, new in added.items()}
         self._store.adopt(
             snapshot,
-            kept={iss for name in kept for iss in config.issuers[name].accepted_issuers},
+            kept={iss for name in unchanged for iss in config.issuers[name].accepted_issuers},
             keys={
                 iss: adopted
                 for name, adopted in keys.items()
@@ -84,11 +84,11 @@ class Registry:
                 if adopted is not None
             },
         )
-        for name, new in made.items():
+        for name, new in added.items():
             if keys[name] is None:
                 new.feed.restore()
         self._sections = dict(config.issuers)
-        self._feeds = {**kept, **made}
+        self._feeds = {**unchanged, **added}
         self._env.wake()
         self._evict(self._store.current())
 
@@ -98,10 +98,10 @@ class Registry:
         Return the names of these issuers; None if *name* has no feed.
         """
         feeds = self._feeds if name is None else {name: self._feeds.get(name)}
-        for known in feeds.values():
-            if known is None:
+        for key_feed in feeds.values():
+            if key_feed is None:
                 return None
-            known.feed.refresh_now()
+            key_feed.feed.refresh_now()
         return list(feeds)
 
     def waiting_for(self) -> list[str]:
@@ -115,8 +115,8 @@ class Registry:
 
     def keys_age(self, name: str) -> float | None:
         """Return the seconds since the keys of an issuer were fetched or confirmed; None without a feed or keys."""
-        known = self._feeds.get(name)
-        good_since = known.feed.view.state.good_since if known is not None else None
+        key_feed = self._feeds.get(name)
+        good_since = key_feed.feed.view.state.good_since if key_feed is not None else None
         return None if good_since is None else self._env.monotonic() - good_since
 
     def _keep(self, name: str, section: IssuerSection) -> KeyFeed | None:
@@ -131,7 +131,7 @@ class Registry:
             section,
             publish=partial(self._store.set_keys, section.accepted_issuers),
             env=self._env,
-            metrics=self.metrics.of(name),
+            metrics=self.metrics.for_issuer(name),
             on_change=partial(self._evict_removed, name),
             resolve=self._resolve,
         )

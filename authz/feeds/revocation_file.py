@@ -67,13 +67,13 @@ class RevocationFile:
     def read(self) -> Iterator[Record]:
         """Yield the records that were not read yet. Raises OSError."""
         with self._disk:
-            bad = 0
+            unreadable = 0
             for line in self._journal.read():
                 try:
                     yield parse_record(line)
                 except ValueError as error:
-                    bad += 1
-                    if bad <= _MAX_REPORTED:
+                    unreadable += 1
+                    if unreadable <= _MAX_REPORTED:
                         why = printable(str(error))
                         log.error("a line of %s is ignored: %s", self, why)  # noqa: TRY400 - no traceback
             self._unread = 0
@@ -86,12 +86,12 @@ class RevocationFile:
 
     def rewrite(self, keep: Callable[[Record], bool]) -> None:
         """Rewrite the file without duplicates and records that *keep* rejects; it is read again. Raises OSError."""
-        seen = set[bytes]()
+        written = set[bytes]()
 
         def is_kept(line: bytes) -> bool:
             with suppress(ValueError):
-                if line not in seen and keep(parse_record(line)):
-                    seen.add(line)
+                if line not in written and keep(parse_record(line)):
+                    written.add(line)
                     return True
             return False
 

@@ -57,12 +57,12 @@ class ListReader:
     max_bytes: int
     max_entries: int
 
-    def read(self, document: bytes, where: str) -> ListedRevocations:
+    def read(self, document: bytes, location: str) -> ListedRevocations:
         """Parse a list. Raises RefreshError."""
         try:
             read = parse_revocation_list(document, max_entries=self.max_entries)
         except ValueError as error:
-            raise RefreshError(Refresh.LIST_REJECTED, f"{printable(where)}: {printable(str(error))}") from None
+            raise RefreshError(Refresh.LIST_REJECTED, f"{printable(location)}: {printable(str(error))}") from None
         return ListedRevocations(RevocationTable(read.entries, max_entries=self.max_entries), read.errors)
 
 

@@ -240,11 +240,11 @@ class SharedRevocations:
         """Send the lines of our file that the shared state lacks; one replica at a time. Raises SharedStateError."""
         if self._seen is None or callbacks.stored is None:
             return
-        seen, count = self._seen, 0
+        sent, count = self._seen, 0
         missing = (
             line.text.decode()
             for line in callbacks.stored()
-            if _short_hash(line.source_line) not in seen and _short_hash(digest_line(line.text)) not in seen
+            if _short_hash(line.source_line) not in sent and _short_hash(digest_line(line.text)) not in sent
         )
         while lines := list(islice(missing, _MAX_SENT)):
             if not count and not self.events.take_turn(seconds=_TURN_SECONDS):

@@ -105,15 +105,15 @@ class Revocations:
                 self.metrics.expect_events(f"{LOGOUT} of {name}")
         max_entries = config.revocation.max_entries
         sections = {name: (section, max_entries) for name, section in config.revocation.lists.items()}
-        made = {
+        feeds = {
             name: self._feeds[name] if self._sections.get(name) == wanted else self._make(name, *wanted)
             for name, wanted in sections.items()
         }
         adopted: dict[str, ListedRevocations | None] = {}
         for name, old in self._feeds.items():
-            if made.get(name) is not old:
+            if feeds.get(name) is not old:
                 old.close()
-                adopted[name] = made[name].adopt_from(old) if name in made else None
+                adopted[name] = feeds[name].adopt_from(old) if name in feeds else None
         with self._lock:
             self._lists = {
                 name: self._lists[name]
@@ -121,7 +121,7 @@ class Revocations:
                 else _initial_source(name, section, adopted.get(name))
                 for name, (section, _) in sections.items()
             }
-            self._feeds, self._sections = made, sections
+            self._feeds, self._sections = feeds, sections
         self._publish()
         self._env.wake()
 
@@ -167,7 +167,7 @@ class Revocations:
             described.append(
                 {
                     "source": name,
-                    "where": feeds[name].source.where if name in feeds else "",
+                    "where": feeds[name].source.location if name in feeds else "",
                     "available": source.available,
                     "entries": len(source.table),
                     "age_seconds": None if status is None or status.age is None else round(status.age, 1),
@@ -216,10 +216,10 @@ class Revocations:
     def _accept(self, name: str, listed: ListedRevocations | None) -> None:
         """Use a new list; None if the last one is too old, which then still revokes what it did."""
         with self._lock:
-            known, (section, _) = self._lists.get(name), self._sections.get(name, (None, 0))
-            if known is None or section is None:
+            running, (section, _) = self._lists.get(name), self._sections.get(name, (None, 0))
+            if running is None or section is None:
                 return
-            table = known.table if listed is None else listed.table
+            table = running.table if listed is None else listed.table
             available = listed is not None or not section.required
             self._lists = {**self._lists, name: RevocationSource(name, table, available)}
         self._publish()

@@ -83,18 +83,18 @@ class RevokedEntries:
 
     def _add_undoable(self, id_: str, entry: RevocationEntry) -> AddResult:
         target = (entry.by, entry.issuer, entry.value)
-        known = self._entries.get(target, {}).get(id_)
-        if (known is None and id_ in self._targets) or (known is not None and known.before != entry.before):
+        previous = self._entries.get(target, {}).get(id_)
+        if (previous is None and id_ in self._targets) or (previous is not None and previous.before != entry.before):
             return self._add(self.events, entry)
-        if known is None and len(self._targets) >= self._max_undoable and not self._retire_oldest():
+        if previous is None and len(self._targets) >= self._max_undoable and not self._retire_oldest():
             return AddResult.FULL
         added = self._add(self.operator, entry)
         if added is not AddResult.FULL:
-            kept = entry if known is None else replace(entry, until=max(known.until, entry.until))
-            self._entries.setdefault(target, {})[id_] = kept
+            extended = entry if previous is None else replace(entry, until=max(previous.until, entry.until))
+            self._entries.setdefault(target, {})[id_] = extended
             self._targets[id_] = target
         return (
-            AddResult.NEW if known is None and added is AddResult.KNOWN else added
+            AddResult.NEW if previous is None and added is AddResult.KNOWN else added
         )  # it stays in effect if another one is taken back
 
     def _retire_oldest(self) -> bool:

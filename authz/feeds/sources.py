@@ -33,8 +33,8 @@ class DocumentReader(Protocol[T_co]):
     def max_bytes(self) -> int:
         """The largest document that is read from a file."""
 
-    def read(self, document: bytes, where: str) -> T_co:
-        """Parse a document from the location *where*. Raises RefreshError."""
+    def read(self, document: bytes, location: str) -> T_co:
+        """Parse a document that was read from *location*. Raises RefreshError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class KeySetReader:
     x5c_mismatch: bool = False
     blocked: tuple[str, ...] = ()
 
-    def read(self, document: bytes, where: str) -> KeySet:
+    def read(self, document: bytes, location: str) -> KeySet:
         """Return the keys; at least one must be usable, blocked or not. Raises RefreshError."""
         try:
             keys = KeySet.from_json(
@@ -58,12 +58,12 @@ class KeySetReader:
                 x5c_mismatch=self.x5c_mismatch,
             )
         except ValueError as error:
-            raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(where)}: {printable(str(error))}") from None
+            raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(location)}: {printable(str(error))}") from None
         if not keys.keys:
             reasons = "; ".join(sorted({why for _, why in keys.rejected}))
             raise RefreshError(
                 Refresh.JWKS_REJECTED,
-                f"{printable(where)}: no usable key{f': {printable(reasons)}' if reasons else ''}",
+                f"{printable(location)}: no usable key{f': {printable(reasons)}' if reasons else ''}",
             )
         return keys.block(self.blocked)
 
@@ -79,7 +79,7 @@ class UrlSource(Generic[T]):
         self._authorities = ""  # the CA digest when the validators were received
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The URL."""
         return self._url
 
@@ -146,9 +146,9 @@ class DiscoverySource:
         self._authorities = ""  # the CA digest when the discovery document was fetched
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The URL of the discovery document, and that of the keys once it is known."""
-        return self._discovery_url if self._keys is None else f"{self._discovery_url} -> {self._keys.where}"
+        return self._discovery_url if self._keys is None else f"{self._discovery_url} -> {self._keys.location}"
 
     def read(self, document: bytes) -> KeySet:
         """Parse a document as if it came from this source. Raises RefreshError."""
@@ -208,7 +208,7 @@ class DiscoverySource:
         except ValueError as error:
             text = f"{printable(self._discovery_url)}: {error}"
             raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
-        if self._keys is not None and self._keys.where == url:
+        if self._keys is not None and self._keys.location == url:
             return self._keys, now
         return UrlSource(self._fetch, url, self._reader), now
 
@@ -222,13 +222,13 @@ class FileSource(Generic[T]):
         self._seen: FileStamp | None = None
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The file."""
         return str(self._path)
 
     def read(self, document: bytes) -> T:
         """Parse a document as if it came from this source. Raises RefreshError."""
-        return self._reader.read(document, self.where)
+        return self._reader.read(document, self.location)
 
     def load(self, *, on_demand: bool = False) -> Loaded[T]:  # noqa: ARG002 - there is only one place to load from
         """Read the file if it changed. Raises RefreshError."""

@@ -284,7 +284,7 @@ class StatusListLanes:
             f"status lists of {name}",
             source,
             bounds=_bounds(_section(issuer), self._max_waiting),
-            observer=self._metrics.of(STATUS_LIST, name),
+            observer=self._metrics.for_source(STATUS_LIST, name),
         )
         return _Running(section, lane, RefreshingLane(source, lane))
 

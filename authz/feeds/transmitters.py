@@ -215,7 +215,7 @@ class Transmitters:
             _as_issuer(section),
             publish=_ignore,
             env=self._env,
-            metrics=self._key_metrics.of(name),
+            metrics=self._key_metrics.for_issuer(name),
             resolve=self._resolve,
             metadata=_metadata(section),
         )
@@ -245,7 +245,7 @@ class PollSource:
         self._accepted = 0
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The URL."""
         return self._url
 

@@ -63,9 +63,9 @@ class UnionSource:
         self._parts: dict[str, _Part] = {}
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """The URLs."""
-        return ", ".join(source.where for source in self._sources)
+        return ", ".join(source.location for source in self._sources)
 
     def read(self, document: bytes) -> KeySet:
         """Parse a document that `load` returned. Raises RefreshError."""
@@ -77,7 +77,7 @@ class UnionSource:
             }
         except (ValueError, TypeError, KeyError, AttributeError):
             raise RefreshError(Refresh.JWKS_REJECTED, "is not a union of key sets") from None
-        urls = {source.where for source in self._sources}
+        urls = {source.location for source in self._sources}
         self._parts = {url: part for url, part in parts.items() if part.fetched <= now and url in urls}
         return self._merge()
 
@@ -114,7 +114,7 @@ class UnionSource:
                 except ValueError as error:
                     raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(url)}: {error}") from None
                 entries += keys if isinstance(keys, list) else []
-        return self._reader.read(json.dumps({"keys": entries}).encode(), self.where)
+        return self._reader.read(json.dumps({"keys": entries}).encode(), self.location)
 
     def _write(self, authorities: str) -> bytes:
         """Return the document for the disk cache: the sets that were fetched under the same *authorities*."""
@@ -142,19 +142,19 @@ def _load_all(sources: Sequence[UrlSource[KeySet]]) -> Mapping[str, Loaded[KeySe
 
     def load(source: UrlSource[KeySet]) -> None:
         try:
-            outcomes[source.where] = source.load()
+            outcomes[source.location] = source.load()
         except RefreshError as error:
-            outcomes[source.where] = error
+            outcomes[source.location] = error
         except Exception as error:  # noqa: BLE001 - an error of one source must not affect the others
             text = f"internal error during the refresh: {type(error).__name__}"
-            outcomes[source.where] = RefreshError(Refresh.INTERNAL_ERROR, text)
+            outcomes[source.location] = RefreshError(Refresh.INTERNAL_ERROR, text)
 
     threads = [Thread(target=load, args=(source,), name="refresh", daemon=True) for source in sources]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()  # a fetch has a deadline
-    return {source.where: outcomes[source.where] for source in sources}
+    return {source.location: outcomes[source.location] for source in sources}
 
 
 def _combine(failures: Sequence[RefreshError]) -> RefreshError:

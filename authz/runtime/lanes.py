@@ -85,7 +85,7 @@ def _make_proof_lane(config: Config, metrics: FactMetrics, state: SharedState | 
             state,
             timeout=config.shared_state.timeout.total_seconds(),
             max_waiting=max_waiting,
-            observer=metrics.of(PROOF, SOURCE),
+            observer=metrics.for_source(PROOF, SOURCE),
         ),
         used=memory,
         falls_back=config.insecure.dpop_without_shared_state,

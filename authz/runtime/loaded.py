@@ -113,8 +113,8 @@ def unpack(packed: bytes, *, pause: Callable[[], None] = lambda: None, rules: bo
 
 def _add_rules(to: _Valid, frames: Iterator[Any], pause: Callable[[], None]) -> None:
     rules: list[Rule] = []
-    for some in frames:
-        rules += some
+    for frame_rules in frames:
+        rules += frame_rules
         pause()
     if len(rules) != to.rules:
         raise CheckFailedError(_INCOMPLETE)

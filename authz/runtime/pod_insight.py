@@ -85,8 +85,8 @@ class PodInsight:
             "max_concurrent": sum(document["max_concurrent"] for document in documents),
             "lost": _add(document["lost"] for document in documents),
             "clients": {
-                when: _add_up((item for document in documents for item in document["clients"][when]), "client")
-                for when in ("now", "before")
+                period: _add_up((item for document in documents for item in document["clients"][period]), "client")
+                for period in ("now", "before")
             },
             **{
                 kind: _add_up((item for document in documents for item in document[kind]), "name")
@@ -103,16 +103,16 @@ class PodInsight:
     def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
         """Return the explanation of each worker: their keys may differ. Raises QuestionError."""
         answers = self._workers.post("/explain", dict(question))
-        good = {number: answer for number, answer in answers.items() if answer.status == HTTPStatus.OK}
-        if not good:
-            bad = next((answer.body.decode("utf-8", "replace").strip() for answer in answers.values()), None)
-            raise QuestionError(bad or "no worker answers")
+        answered = {number: answer for number, answer in answers.items() if answer.status == HTTPStatus.OK}
+        if not answered:
+            error = next((answer.body.decode("utf-8", "replace").strip() for answer in answers.values()), None)
+            raise QuestionError(error or "no worker answers")
         explanations = [
             {**explanation, "worker": number}
-            for number, document in documents(good).items()
+            for number, document in documents(answered).items()
             for explanation in document["explanations"]
         ]
-        return {"explanations": explanations, **self._silent(good)}
+        return {"explanations": explanations, **self._silent(answered)}
 
     def refresh(self, issuer: str | None) -> Mapping[str, object] | None:
         """Make every worker fetch the keys of an issuer; None if no worker has a feed of that name."""

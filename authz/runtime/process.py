@@ -49,7 +49,7 @@ class Process:
             argv[0],
             argv,
             os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in descriptors.items()],
+            file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in descriptors.items()],
             setpgroup=0,
             setsigmask=_BLOCKED,
         )
@@ -150,19 +150,19 @@ class _Ends:
 
 
 def _connect(kind: socket.SocketKind, start: Callable[[_Ends], Process]) -> ConnectedChild:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    parent_end, child_end = socket.socketpair(socket.AF_UNIX, kind)
     their_pipe, our_pipe = os.pipe()
     try:
-        process = start(_Ends(ours.fileno(), our_pipe, theirs.fileno(), their_pipe))
+        process = start(_Ends(parent_end.fileno(), our_pipe, child_end.fileno(), their_pipe))
         process.kill_when_closed(their_pipe)
     except OSError:
-        ours.close()
+        parent_end.close()
         os.close(our_pipe)
         raise
     finally:
-        theirs.close()
+        child_end.close()
         os.close(their_pipe)
-    return ConnectedChild(process, ours, our_pipe)
+    return ConnectedChild(process, parent_end, our_pipe)
 
 
 def _run_child(ends: _Ends, run: Callable[[], None]) -> None:

@@ -31,10 +31,10 @@ def clear_sockets(listen: str, workers: int) -> None:
     path = _socket_of(listen)
     if path is None:
         return
-    ours = {_socket_of(address) for address in worker_addresses(listen, workers)}
-    theirs = re.compile(rf"{re.escape(path.stem)}(-[0-9]+)?{re.escape(path.suffix)}")
+    current = {_socket_of(address) for address in worker_addresses(listen, workers)}
+    pattern = re.compile(rf"{re.escape(path.stem)}(-[0-9]+)?{re.escape(path.suffix)}")
     for candidate in _list_folder(path.parent):
-        if theirs.fullmatch(candidate.name) and candidate not in ours:
+        if pattern.fullmatch(candidate.name) and candidate not in current:
             with suppress(OSError):
                 remove_stale_socket(candidate)
 
@@ -48,12 +48,12 @@ def private_folder(listen: str) -> Iterator[Path]:
     path = _socket_of(listen)
     if path is not None:
         _clear_folders(path)
-    made = _make_folder(path)
+    folder = _make_folder(path)
     with ExitStack() as parts:
-        parts.callback(shutil.rmtree, made, ignore_errors=True)
+        parts.callback(shutil.rmtree, folder, ignore_errors=True)
         with suppress(OSError):  # a file system without locks: stale directories are not removed there
-            parts.enter_context(_hold(made))
-        yield made
+            parts.enter_context(_hold(folder))
+        yield folder
 
 
 def _socket_of(listen: str) -> Path | None:
@@ -72,19 +72,19 @@ def _prefix(path: Path) -> str:
 
 
 def _clear_folders(path: Path) -> None:
-    for found in _list_folder(path.parent):
-        if found.name.startswith(_prefix(path)):
-            with suppress(OSError), _hold(found):
-                shutil.rmtree(found)
+    for folder in _list_folder(path.parent):
+        if folder.name.startswith(_prefix(path)):
+            with suppress(OSError), _hold(folder):
+                shutil.rmtree(folder)
 
 
 def _make_folder(path: Path | None) -> Path:
     if path is not None:
         with suppress(OSError):
-            made = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
-            if len(os.fsencode(made)) + len(_LONGEST_NAME) <= MAX_SOCKET_PATH_BYTES:
-                return made
-            made.rmdir()
+            folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+            if len(os.fsencode(folder)) + len(_LONGEST_NAME) <= MAX_SOCKET_PATH_BYTES:
+                return folder
+            folder.rmdir()
     return Path(tempfile.mkdtemp(prefix="authz-"))
 
 

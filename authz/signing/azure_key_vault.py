@@ -60,13 +60,13 @@ def open_azure_key(settings: AzureKey, *, credential: object = None, **transport
     used_credential: Any = credential or DefaultAzureCredential()
     reader = KeyClient(f"{parts.scheme}://{parts.netloc}", used_credential, **options)
     try:
-        found = _call(lambda: reader.get_key(name, version), settings.key)
+        key = _call(lambda: reader.get_key(name, version), settings.key)
     finally:
         reader.close()
-    if "sign" not in (found.key_operations or ()):
+    if "sign" not in (key.key_operations or ()):
         raise SigningUnavailable(f"{settings.key} is not for signing", Failure.KEY_UNUSABLE)
-    public = PublicKey.of(_read_public(found.key, settings.key), settings.algorithm)
-    client = CryptographyClient(found, used_credential, **options)
+    public = PublicKey.of(_read_public(key.key, settings.key), settings.algorithm)
+    client = CryptographyClient(key, used_credential, **options)
     return CheckedSigner(_Key(client, settings.key, public.algorithm), public, kid=settings.kid)
 
 

@@ -140,11 +140,11 @@ class _Key:
         }
         if self._settings.key_id is not None:
             wanted[Attribute.ID] = self._settings.key_id
-        found = list(session.get_objects(wanted))
-        if len(found) != 1:
-            text = f"{self._name}: " + ("several have this label: give key_id" if found else "there is none")
+        objects = list(session.get_objects(wanted))
+        if len(objects) != 1:
+            text = f"{self._name}: " + ("several have this label: give key_id" if objects else "there is none")
             raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
-        [key] = found
+        [key] = objects
         if not isinstance(key, SignMixin):
             raise SigningUnavailable(f"{self._name} is not for signing (CKA_SIGN)", Failure.KEY_UNUSABLE)
         if read_attribute(key, Attribute.ALWAYS_AUTHENTICATE) is True:
@@ -220,17 +220,17 @@ class _Library:
         """Raises PKCS11Error, SigningUnavailable."""
         from pkcs11 import exceptions  # noqa: PLC0415 - as above
 
-        found: list[pkcs11.Token] = []
+        tokens: list[pkcs11.Token] = []
         for slot in self._load().get_slots(token_present=True):
             with suppress(exceptions.PKCS11Error):  # the token of another slot may be broken
                 token = slot.get_token()
                 if token.label == label:
-                    found.append(token)
-        if not found:
+                    tokens.append(token)
+        if not tokens:
             raise exceptions.NoSuchToken
-        if len(found) > 1:
+        if len(tokens) > 1:
             raise SigningUnavailable(f"several tokens have the label {label!r}", Failure.KEY_UNUSABLE)
-        return found[0]
+        return tokens[0]
 
     def _load(self) -> Any:  # noqa: ANN401 - a class of a compiled module
         import pkcs11  # noqa: PLC0415 - as above

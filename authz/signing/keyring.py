@@ -211,21 +211,21 @@ class Keyring:
                 )  # readers may know the key that signs by now
                 raise
             return
-        at, plan = self._instant(), plan_of(config)
+        now, plan = self._instant(), plan_of(config)
         listed = self._sources.read(config.signing.keys)
         before = self._view
         # Rule 3: as the last one, because it is used only while the others may not sign yet.
         signing = self._ring.signing
         kept = {} if signing is None or signing.kid in listed else {signing.kid: before.signers.get(signing.kid)}
         signers = {**listed, **{kid: signer for kid, signer in kept.items() if signer is not None}}
-        ring = advance(self._ring, plan, at, list(signers))
-        if kept and (now := ring.signing) is not None and now.kid not in kept:
-            ring = advance(ring, plan, at, list(listed))
-        known = {key.kid for key in ring.keys}
-        public = {kid: before.public[kid] for kid in before.public if kid in known}
-        public |= {kid: signer.public_jwk() for kid, signer in signers.items() if kid in known}
+        ring = advance(self._ring, plan, now, list(signers))
+        if kept and (next_signing := ring.signing) is not None and next_signing.kid not in kept:
+            ring = advance(ring, plan, now, list(listed))
+        kids = {key.kid for key in ring.keys}
+        public = {kid: before.public[kid] for kid in before.public if kid in kids}
+        public |= {kid: signer.public_jwk() for kid, signer in signers.items() if kid in kids}
         in_use = {*listed, ring.signing.kid if ring.signing is not None else ""}
-        in_use &= known
+        in_use &= kids
         self._replace(ring, {kid: signers[kid] for kid in signers if kid in in_use}, public, config, ring.signing)
 
     def _read_generated(self, config: Config) -> SigningState:
@@ -238,13 +238,13 @@ class Keyring:
 
     def _advance(self, state: SigningState, config: Config, *, force: bool = False) -> SigningState:
         """Return the state of generated keys after all steps that are due; with *force*, with a new key."""
-        at, plan = self._instant(), plan_of(config)
-        ring = observe(state.ring, self._ring, at)
+        now, plan = self._instant(), plan_of(config)
+        ring = observe(state.ring, self._ring, now)
         waiting = any(key.phase is Phase.PUBLISHED for key in ring.keys)
-        if needs_key(ring, plan, at) or (force and not waiting):
+        if needs_key(ring, plan, now) or (force and not waiting):
             state = state.with_key(LocalSigner.generate(config.signing.generated_algorithm))
         newest_first = [kid for kid in reversed(list(state.signers)) if kid not in ring.withdrawn]
-        return state.with_ring(advance(ring, plan, at, newest_first))
+        return state.with_ring(advance(ring, plan, now, newest_first))
 
     def _adopt(self, state: SigningState, config: Config) -> None:
         """Use *state*, which was just read; its ring has the monotonic times of this process."""
@@ -319,8 +319,8 @@ class Keyring:
 
     def describe(self) -> dict[str, object]:
         """Return the keys with their phases and ages, for operators: no private members."""
-        config, view, at = self._config, self._view, self._instant()
-        due_at = replaced_at(view.ring, plan_of(config), at) if config is not None else None
+        config, view, now = self._config, self._view, self._instant()
+        due_at = replaced_at(view.ring, plan_of(config), now) if config is not None else None
         return {
             "signing": view.key.kid if view.key is not None else None,
             "replaced_at": due_at if due_at is not None and due_at != float("inf") else None,
@@ -377,10 +377,10 @@ def make_view(
     if not public:  # readers must not cache that there is no key
         return KeyringView(ring, dict(signers), {}, key)
     if publish.url is not None:
-        documents.append(PublishedDocument.at(publish.url, key_set, max_age=max_age))
+        documents.append(PublishedDocument.served_at(publish.url, key_set, max_age=max_age))
     if publish.discovery and token is not None and discovery is not None:
         url = (token.issuer or "").removesuffix("/") + DISCOVERY_PATH
-        documents.append(PublishedDocument.at(url, discovery, max_age=max_age))
+        documents.append(PublishedDocument.served_at(url, discovery, max_age=max_age))
     return KeyringView(ring, dict(signers), dict(public), key, key_set, discovery, max_age, tuple(documents))
 
 

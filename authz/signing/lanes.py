@@ -42,7 +42,7 @@ class TokenLanes:
             self._minter,
             max_cached=lambda: self.max_cached,
             max_waiting=max_waiting,
-            observer=metrics.of(MINTED, SIGNING),
+            observer=metrics.for_source(MINTED, SIGNING),
         )
 
     def add(self, view: KeyringView) -> None:
@@ -78,7 +78,7 @@ class TokenLanes:
             remote_source(self._minter, key.signer),
             bounds=Bounds.of(key.section, max_waiting=self._max_waiting, max_cached=self.max_cached),
             monotonic=time.monotonic,
-            observer=self._metrics.of(MINTED, key.name),
+            observer=self._metrics.for_source(MINTED, key.name),
             random=random.random,
         )
         return _RunningLane(key, lane)

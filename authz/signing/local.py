@@ -234,9 +234,9 @@ def _private_members(key: PrivateKey) -> dict[str, object]:
             return {"d": encode(key.private_bytes_raw())}
         case rsa.RSAPrivateKey():
             numbers = key.private_numbers()
-            named = {"d": numbers.d, "p": numbers.p, "q": numbers.q}
-            named |= {"dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp}
-            return {name: encode_number(value) for name, value in named.items()}
+            members = {"d": numbers.d, "p": numbers.p, "q": numbers.q}
+            members |= {"dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp}
+            return {name: encode_number(value) for name, value in members.items()}
         case mldsa.MLDSA65PrivateKey():
             return {"priv": encode(key.private_bytes_raw())}
         case _:

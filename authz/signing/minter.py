@@ -107,17 +107,17 @@ class MintLane:
 
     def find(self, need: Need) -> object | None:
         """Return a token, or Unanswered. Takes no lock."""
-        if (found := self.recall(need)) is not None:
-            return found
+        if (minted := self.recall(need)) is not None:
+            return minted
         lane = self._remote_lane(need)
         return _KEY_NOT_IN_USE if lane is None else lane.find(need)
 
     def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
         """Have the token signed; *done* is called with it, or with Unanswered."""
-        found = self.recall(need)
-        lane = self._remote_lane(need) if found is None else None
-        if found is not None or lane is None:
-            done(found or _KEY_NOT_IN_USE)
+        minted = self.recall(need)
+        lane = self._remote_lane(need) if minted is None else None
+        if minted is not None or lane is None:
+            done(minted or _KEY_NOT_IN_USE)
         else:
             lane.ask(need, done)
 

@@ -121,9 +121,9 @@ def p256_from_der(der: bytes) -> bytes:
 
     It is a sequence of two integers, whose lengths take one octet each. Raises ValueError, IndexError, OverflowError.
     """
-    at = 4 + der[3]
-    r, s = der[4:at], der[at + 2 :]
-    if len(s) != der[at + 1] or len(der) != 2 + der[1]:
+    offset = 4 + der[3]
+    r, s = der[4:offset], der[offset + 2 :]
+    if len(s) != der[offset + 1] or len(der) != 2 + der[1]:
         raise ValueError("not a signature over P-256 in DER")
     return int.from_bytes(r, "big").to_bytes(32, "big") + int.from_bytes(s, "big").to_bytes(32, "big")
 

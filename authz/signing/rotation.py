@@ -102,17 +102,17 @@ class Instant:
     monotonic: float
 
 
-def observe(read: Ring, known: Ring, at: Instant) -> Ring:
+def observe(read: Ring, known: Ring, now: Instant) -> Ring:
     """Return *read*, which another process may have changed, with the monotonic times of this process from *known*."""
     before = {key.kid: key for key in known.keys}
 
     def remember(key: RingKey) -> RingKey:
         own = before.get(key.kid)
         if own is None:
-            return replace(key, seen=at.monotonic, changed=at.monotonic)
+            return replace(key, seen=now.monotonic, changed=now.monotonic)
         again = key.restored != own.restored and key.phase is Phase.PUBLISHED  # rule 1: others may not know it
-        seen = at.monotonic if again else own.seen
-        return replace(key, seen=seen, changed=own.changed if own.phase is key.phase else at.monotonic)
+        seen = now.monotonic if again else own.seen
+        return replace(key, seen=seen, changed=own.changed if own.phase is key.phase else now.monotonic)
 
     return replace(read, keys=tuple(map(remember, read.keys)))
 
@@ -135,61 +135,61 @@ def merge(read: Ring, known: Ring) -> Ring:
 
 
 def find_local_signing_key(
-    ring: Ring, plan: RotationPlan, before: str | None, at: Instant, read_at: float
+    ring: Ring, plan: RotationPlan, before: str | None, now: Instant, read_at: float
 ) -> RingKey | None:
     """Return the key that this process signs with; *before* is the id of its previous one (rule 7).
 
     The state was read now, and before that at the monotonic time *read_at*.
     """
     signing, last = ring.signing, None if before is None else ring.find(before)
-    if signing is None or last is None or at.monotonic - signing.seen >= plan.cached:
+    if signing is None or last is None or now.monotonic - signing.seen >= plan.cached:
         return signing
     # The new key was published after *read_at*, and signed `ahead` later: so long ago is that at most.
-    signed_for = at.monotonic - read_at - plan.ahead
+    signed_for = now.monotonic - read_at - plan.ahead
     learned_now = signing.seen > read_at
     return signing if learned_now and signed_for > plan.ahead - plan.cached else last
 
 
-def advance(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
+def advance(ring: Ring, plan: RotationPlan, now: Instant, usable: Sequence[str]) -> Ring:
     """Return the ring after all steps that are due. *usable* are the ids of keys that can sign, preferred first."""
     usable = [kid for kid in usable if kid not in ring.withdrawn]
-    ring = _publish(ring, at, usable)
-    ring = _choose_signing_key(ring, plan, at, usable)
+    ring = _publish(ring, now, usable)
+    ring = _choose_signing_key(ring, plan, now, usable)
     if plan.every is not None:
-        ring = _retire_older(ring, at, usable)
-    return _forget(ring, plan, at, usable)
+        ring = _retire_older(ring, now, usable)
+    return _forget(ring, plan, now, usable)
 
 
-def needs_key(ring: Ring, plan: RotationPlan, at: Instant) -> bool:
+def needs_key(ring: Ring, plan: RotationPlan, now: Instant) -> bool:
     """Return whether a new key is to be generated: none is there, or the one that signs is to be replaced."""
     if plan.every is None or any(key.phase is Phase.PUBLISHED for key in ring.keys):
         return False
-    return at.wall >= replaced_at(ring, plan, at) - plan.ahead
+    return now.wall >= replaced_at(ring, plan, now) - plan.ahead
 
 
-def replaced_at(ring: Ring, plan: RotationPlan, at: Instant) -> float:
+def replaced_at(ring: Ring, plan: RotationPlan, now: Instant) -> float:
     """Return when to replace the key that signs, in Unix time: now if there is none, NEVER if the operator does it.
 
     The age is the greater one of both clocks: a wall clock that was set back does not make a key younger.
     """
     signing = ring.signing
     if signing is None:
-        return at.wall
+        return now.wall
     if plan.every is None or signing.started is None:
         return NEVER
-    age = max(at.wall - signing.started, at.monotonic - signing.changed)
-    return at.wall + plan.every - age
+    age = max(now.wall - signing.started, now.monotonic - signing.changed)
+    return now.wall + plan.every - age
 
 
-def due(ring: Ring, plan: RotationPlan, at: Instant) -> float:
+def due(ring: Ring, plan: RotationPlan, now: Instant) -> float:
     """Return the seconds until the next step is due, without changes of files and by other processes."""
     pending = any(key.phase is Phase.PUBLISHED for key in ring.keys)
-    waits = [] if pending else [replaced_at(ring, plan, at) - plan.ahead - at.wall]
+    waits = [] if pending else [replaced_at(ring, plan, now) - plan.ahead - now.wall]
     for key in ring.keys:
         if key.phase is Phase.PUBLISHED:
-            waits.append(key.seen + plan.ahead - at.monotonic)
+            waits.append(key.seen + plan.ahead - now.monotonic)
         elif key.phase is Phase.RETIRED:
-            waits.append(key.changed + plan.keep - at.monotonic)
+            waits.append(key.changed + plan.keep - now.monotonic)
     return max(0.0, min(waits, default=NEVER))
 
 
@@ -204,33 +204,33 @@ def counts(ring: Ring) -> Mapping[Phase, int]:
     return {phase: sum(key.phase is phase for key in ring.keys) for phase in Phase}
 
 
-def _publish(ring: Ring, at: Instant, usable: Collection[str]) -> Ring:
+def _publish(ring: Ring, now: Instant, usable: Collection[str]) -> Ring:
     known = {key.kid for key in ring.keys}
-    new = tuple(RingKey(kid, at.wall, seen=at.monotonic, changed=at.monotonic) for kid in usable if kid not in known)
+    new = tuple(RingKey(kid, now.wall, seen=now.monotonic, changed=now.monotonic) for kid in usable if kid not in known)
     return replace(ring, keys=ring.keys + new)
 
 
-def _choose_signing_key(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
+def _choose_signing_key(ring: Ring, plan: RotationPlan, now: Instant, usable: Sequence[str]) -> Ring:
     """Let the first key sign that may (rule 1); if there is none, the one that was published first (rule 3)."""
     signing = ring.signing
     present = {key.kid: key for key in ring.keys}
     candidates = [present[kid] for kid in usable]
-    ready = [key for key in candidates if key is signing or at.monotonic - key.seen >= plan.ahead]
+    ready = [key for key in candidates if key is signing or now.monotonic - key.seen >= plan.ahead]
     if ready:
         chosen = ready[0]
     elif candidates:  # of those that were seen at one time, the last: the operator adds new ones in front
         chosen = min(reversed(candidates), key=lambda key: key.seen)
     else:
-        return ring if signing is None else _replace_keys(ring, {signing.kid: _stop(signing, at)})
+        return ring if signing is None else _replace_keys(ring, {signing.kid: _stop(signing, now)})
     if chosen is signing:
         return ring
-    changes = {chosen.kid: replace(chosen, started=at.wall, stopped=None, changed=at.monotonic)}
+    changes = {chosen.kid: replace(chosen, started=now.wall, stopped=None, changed=now.monotonic)}
     if signing is not None:
-        changes[signing.kid] = _stop(signing, at)
+        changes[signing.kid] = _stop(signing, now)
     return _replace_keys(ring, changes)
 
 
-def _retire_older(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
+def _retire_older(ring: Ring, now: Instant, usable: Sequence[str]) -> Ring:
     """Retire generated keys that are older than the one that signs: two processes may have generated one each.
 
     Another process may have signed with them, and while one waits, no key is generated.
@@ -240,25 +240,25 @@ def _retire_older(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
         return ring
     older = set(usable[usable.index(signing.kid) + 1 :])
     return _replace_keys(
-        ring, {key.kid: _stop(key, at) for key in ring.keys if key.kid in older and key.stopped is None}
+        ring, {key.kid: _stop(key, now) for key in ring.keys if key.kid in older and key.stopped is None}
     )
 
 
-def _stop(key: RingKey, at: Instant) -> RingKey:
-    return replace(key, stopped=at.wall, changed=at.monotonic)
+def _stop(key: RingKey, now: Instant) -> RingKey:
+    return replace(key, stopped=now.wall, changed=now.monotonic)
 
 
 def _replace_keys(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
     return replace(ring, keys=tuple(changes.get(key.kid, key) for key in ring.keys))
 
 
-def _forget(ring: Ring, plan: RotationPlan, at: Instant, usable: Collection[str]) -> Ring:
+def _forget(ring: Ring, plan: RotationPlan, now: Instant, usable: Collection[str]) -> Ring:
     """Remove keys whose last token has expired, and keys that never signed and cannot sign any more."""
 
     def stays(key: RingKey) -> bool:
         if key.kid in usable or key.phase is Phase.SIGNING:
             return True
-        return key.phase is Phase.RETIRED and at.monotonic - key.changed < plan.keep
+        return key.phase is Phase.RETIRED and now.monotonic - key.changed < plan.keep
 
     ended = tuple(key.kid for key in ring.keys if not stays(key))
     return replace(ring, keys=tuple(filter(stays, ring.keys)), ended=_merge_ids(ring.ended, ended, MAX_ENDED))

@@ -133,7 +133,7 @@ class KeySources:
 
         A key that cannot be opened is logged once; its last signer is kept if its section is the same.
         """
-        found: dict[str, Signer] = {}
+        signers: dict[str, Signer] = {}
         remote: dict[str, RemoteKey] = {}
         for name, section in sections.items():
             before = self._known.get(name)
@@ -152,7 +152,7 @@ class KeySources:
                 before = known
             else:
                 self._record_failure(name, "")
-            found.setdefault(before.signer.kid, before.signer)
+            signers.setdefault(before.signer.kid, before.signer)
             if not isinstance(before.signer, LocalSigner):
                 remote[before.signer.kid] = RemoteKey(name, section, before.signer)
         for name in self._known.keys() - sections.keys():
@@ -164,7 +164,7 @@ class KeySources:
                 self._opening.pop(name).abandon()
         self.remote = remote
         self.problem = next((f"key {name}: {text}" for name, text in self._failing.items() if text), "")
-        return found
+        return signers
 
     def _open(self, name: str, section: SigningKey) -> Signer:
         """Raises SigningUnavailable, also during a backoff."""
@@ -207,8 +207,8 @@ class KeySources:
         """Close all connections."""
         for opening in list(self._opening.values()):
             opening.abandon()
-        for known in list(self._known.values()):
-            known.signer.close()
+        for opened in list(self._known.values()):
+            opened.signer.close()
 
     def _record_failure(self, name: str, text: str) -> None:
         if text and self._failing.get(name) != text:

@@ -42,12 +42,12 @@ class SigningState:
 
     def with_ring(self, ring: Ring) -> SigningState:
         """Return the state with another ring, without the private parts of retired keys."""
-        kept = {key.kid for key in ring.keys}
+        kids = {key.kid for key in ring.keys}
         retired = {key.kid for key in ring.keys if key.phase is Phase.RETIRED}
         return SigningState(
             ring,
-            {kid: signer for kid, signer in self.signers.items() if kid in kept - retired},
-            {kid: jwk for kid, jwk in self.public.items() if kid in kept},
+            {kid: signer for kid, signer in self.signers.items() if kid in kids - retired},
+            {kid: jwk for kid, jwk in self.public.items() if kid in kids},
         )
 
     def with_key(self, signer: LocalSigner) -> SigningState:

@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from threading import Thread
 from typing import Final
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -24,7 +23,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from authz import __version__
 from authz.telemetry import names
 from authz.telemetry.check_record import TraceContext
-from authz.telemetry.otlp import ExportError, PendingExports, make_exporter, our_resource, read_number
+from authz.telemetry.otlp import ExportError, PendingExports, make_exporter, our_resource, read_number, stop_export
 
 MAX_WAITING: Final = 8192  # records, unless OTEL_BLRP_MAX_QUEUE_SIZE is set
 STOP_SECONDS: Final = 1.0
@@ -93,11 +92,7 @@ class AuditExport:
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
         """Export the waiting records for at most *seconds*; the others are lost."""
-        flush = Thread(target=self._provider.shutdown, name="audit-export", daemon=True)
-        flush.start()
-        flush.join(seconds)
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it has none
-        self._pending.close()
+        stop_export(self._provider, self._exporter, self._pending, seconds=seconds)
 
 
 def start_audit_export(*, dropped: Callable[[int], None], environment: Mapping[str, str] = os.environ) -> AuditExport:

@@ -123,12 +123,12 @@ class DecisionCounts(Collector):
         family = CounterMetricFamily(names.DECISIONS_TOTAL, "Decisions.", labels=_LABEL_NAMES)
         latest = _latest(numbers.by_labels.copy() for numbers in list(self._threads.values()))
         for labels, counted in self.decisions().items():
-            seen = latest.get(labels)
+            slot = latest.get(labels)
             family.add_metric(
                 [str(label) for label in labels],
                 counted,
                 self._shown(self._created[labels]),
-                exemplar=None if seen is None else _exemplar(seen, 1),
+                exemplar=None if slot is None else _exemplar(slot, 1),
             )
         return family
 
@@ -140,9 +140,9 @@ class DecisionCounts(Collector):
         below, cumulative = 0, []
         for bucket, counted in enumerate(self.durations()):
             below += counted
-            seen = latest.get(bucket)
+            slot = latest.get(bucket)
             of_bucket = (_BOUNDS[bucket], float(below))
-            cumulative.append(of_bucket if seen is None else (*of_bucket, _exemplar(seen, seen[1])))
+            cumulative.append(of_bucket if slot is None else (*of_bucket, _exemplar(slot, slot[1])))
         family.add_metric((), cumulative, sum(numbers.seconds for numbers in list(self._threads.values())))
         if _WITH_CREATED:
             family.add_sample(f"{names.CHECK_DURATION_SECONDS}_created", {}, self._started)
@@ -155,13 +155,13 @@ class DecisionCounts(Collector):
 def _latest(threads: Iterable[Mapping[K, _Seen]]) -> dict[K, _Seen]:
     """Return the newest of what the threads saw last."""
     latest: dict[K, _Seen] = {}
-    for seen in threads:
-        for key, slot in seen.items():
+    for slots in threads:
+        for key, slot in slots.items():
             if key not in latest or latest[key][2] < slot[2]:
                 latest[key] = slot
     return latest
 
 
-def _exemplar(seen: _Seen, value: float) -> Exemplar:
-    trace, _, at = seen
+def _exemplar(slot: _Seen, value: float) -> Exemplar:
+    trace, _, at = slot
     return Exemplar({"trace_id": trace.trace_id, "span_id": trace.span_id or ""}, value, at)

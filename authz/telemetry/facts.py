@@ -31,7 +31,7 @@ class FactMetrics(Collector):
         )
         registry.register(self)
 
-    def of(self, kind: str, source: str) -> SourceMetrics:
+    def for_source(self, kind: str, source: str) -> SourceMetrics:
         """Return the metrics of one source, which stay over a reload."""
         return SourceMetrics(self, kind, source)
 

@@ -67,7 +67,7 @@ class _Tallies(Collector):
         self._labels: Final = ("issuer", *labels)
         self._tallies: Final[dict[tuple[str, ...], Tally]] = {}
 
-    def of(self, *values: str) -> Tally:
+    def with_labels(self, *values: str) -> Tally:
         """Return the tally for these label *values*; it exists from the start and is kept across reloads."""
         return self._tallies.setdefault(values, Tally())
 
@@ -110,7 +110,7 @@ class KeyMetrics:
         registry.register(self.unanswered)
         self.flaps: Final = counter(names.KEYS_FLAP_TOTAL, "Sets that were replaced and came back.")
 
-    def of(self, issuer: str) -> IssuerKeyMetrics:
+    def for_issuer(self, issuer: str) -> IssuerKeyMetrics:
         """Return the metrics of the issuer configured as *issuer*; each exists from the start."""
         return IssuerKeyMetrics(self, issuer)
 
@@ -125,8 +125,8 @@ class IssuerKeyMetrics:
         self._rejected: Final = metrics.rejected.labels(issuer)
         self._leaked: Final = metrics.leaked.labels(issuer)
         self._noted: Final = metrics.noted.labels(issuer)
-        self._unknown_kids: Final = metrics.unknown_kids.of(issuer)
-        self._unanswered: Final = {why: metrics.unanswered.of(issuer, why.value) for why in WhyUnanswered}
+        self._unknown_kids: Final = metrics.unknown_kids.with_labels(issuer)
+        self._unanswered: Final = {why: metrics.unanswered.with_labels(issuer, why.value) for why in WhyUnanswered}
         self._flaps: Final = metrics.flaps.labels(issuer)
 
     def count_refresh(self, result: Refresh) -> None:

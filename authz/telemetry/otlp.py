@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Literal
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from uuid import uuid4
 
 from authz import __version__
@@ -128,3 +128,17 @@ class PendingExports:
             self._closed = True
             left = self._waiting
         self._dropped(left)
+
+
+class _Stoppable(Protocol):
+    def shutdown(self) -> object:
+        """Export what waits, or end."""
+
+
+def stop_export(provider: _Stoppable, exporter: _Stoppable, pending: PendingExports, *, seconds: float) -> None:
+    """Export what waits for at most *seconds*; the rest is lost. The SDK's own shutdown has no bound."""
+    flush = Thread(target=provider.shutdown, name="export", daemon=True)
+    flush.start()
+    flush.join(seconds)
+    exporter.shutdown()
+    pending.close()

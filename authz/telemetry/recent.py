@@ -128,7 +128,9 @@ class RecentDecisions:
 
     def find(self, wanted: DecisionFilter) -> list[AuditEntry]:
         """Return the decisions that are *wanted*, the newest first."""
-        entries = sorted(filter(wanted.admits, (*self._refused.kept(), *self._allowed.kept())), key=_at, reverse=True)
+        entries = sorted(
+            filter(wanted.admits, (*self._refused.entries(), *self._allowed.entries())), key=_at, reverse=True
+        )
         return entries[: wanted.limit]
 
     def complete_since(self) -> float:
@@ -152,11 +154,11 @@ class _Ring:
         self.slots: Final[list[_Kept | None]] = [None] * size
         self.positions: Final = count()
 
-    def kept(self) -> list[AuditEntry]:
+    def entries(self) -> list[AuditEntry]:
         return [AuditEntry._make(entry) for entry in self.slots[:] if entry is not None]
 
     def complete_since(self) -> float:
-        entries = self.kept()
+        entries = self.entries()
         return 0.0 if len(entries) < len(self.slots) else min(map(_at, entries))
 
 

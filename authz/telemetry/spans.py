@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Thread
 from typing import Final, cast
 
 from opentelemetry.context import Context
@@ -27,7 +26,7 @@ from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.check_span import CheckSpan, as_sdk_span, expired_for, shape_of
 from authz.telemetry.keys import Refresh
-from authz.telemetry.otlp import PendingExports
+from authz.telemetry.otlp import PendingExports, stop_export
 from authz.telemetry.span_encoding import CheckSpanExporter
 from authz.telemetry.traceparent import TraceParent
 
@@ -110,11 +109,7 @@ class Spans:
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
         """Export the waiting spans for at most *seconds*; the others are lost."""
-        flush = Thread(target=self._provider.shutdown, name="spans", daemon=True)
-        flush.start()
-        flush.join(seconds)
-        self._exporter.shutdown()
-        self._pending.close()
+        stop_export(self._provider, self._exporter, self._pending, seconds=seconds)
 
 
 class _CountingExporter(SpanExporter):

@@ -96,9 +96,9 @@ def _try_wrong_secret(issuer: Issuer) -> Iterator[str]:
     if section is None or section.client.secret_file is None:
         yield "whether our credentials are looked at cannot be tried with this kind of proof"
         return
-    wrong = ClientSecretBasic(section.client.id or "", "wrong on purpose")
+    credentials = ClientSecretBasic(section.client.id or "", "wrong on purpose")
     try:
-        _ask(issuer, _NEVER_ISSUED, wrong)
+        _ask(issuer, _NEVER_ISSUED, credentials)
     except SourceError as error:
         yield f"a wrong secret is refused ({error.result}), so ours is right"
     else:
@@ -189,8 +189,8 @@ def _find_token_endpoint(issuer: Issuer) -> str | None:
     """Return the token endpoint in the issuer's discovery document, or None. Raises RefreshError."""
     if issuer.key_sources not in ((), ("discovery_url",)):
         return None
-    where = issuer.discovery_url or discovery_url(issuer.discovery_base)
-    document = make_fetcher(issuer, make_dialer(issuer)).get(where, {}).body
+    url = issuer.discovery_url or discovery_url(issuer.discovery_base)
+    document = make_fetcher(issuer, make_dialer(issuer)).get(url, {}).body
     try:
         return read_url("token_endpoint", document, issuer=issuer.issuer)
     except ValueError:

@@ -49,7 +49,7 @@ ADVICE: Final[Mapping[Refresh, str]] = {
 class ProbedKeys:
     """The result for one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
 
-    *where* is the URL, or those of discovery document and key set. *fresh_for* is from the response. *expected*
+    *location* is the URL, or those of discovery document and key set. *fresh_for* is from the response. *expected*
     describes the claims that rules require in its tokens.
     """
 
@@ -57,7 +57,7 @@ class ProbedKeys:
     iss: str
     algorithms: frozenset[str]
     algorithms_configured: bool
-    where: str
+    location: str
     result: Refresh
     keys: KeySet | None = None
     detail: str = ""
@@ -86,7 +86,7 @@ class ProbedKeys:
     def lines(self) -> Iterator[str]:
         """Format it for people."""
         yield f"{self.issuer}: {self.iss}"
-        yield f"  source        {printable(self.where)}"
+        yield f"  source        {printable(self.location)}"
         if self.keys is None:
             yield f"  failed        {self.result}, after {self.seconds:.2f} s: {self.detail}"
         else:
@@ -113,7 +113,7 @@ class ProbedKeys:
         return {
             "issuer": self.issuer,
             "iss": self.iss,
-            "source": self.where,
+            "source": self.location,
             "ok": self.ok,
             "result": self.result.value,
             "detail": self.detail,
@@ -155,13 +155,13 @@ def probe_keys(config: Config) -> list[ProbedKeys]:
 def probe_issuer_keys(name: str, section: Issuer) -> ProbedKeys:
     """Fetch the keys of one issuer once."""
     if section.jwks is not None:
-        keys, where = inline_keys(section), "this configuration (jwks)"
+        keys, location = inline_keys(section), "this configuration (jwks)"
         return ProbedKeys(
             issuer=name,
             iss=section.issuer,
             algorithms=frozenset(section.algorithms),
             algorithms_configured=section.algorithms_configured,
-            where=where,
+            location=location,
             result=Refresh.UPDATED,
             keys=keys,
         )
@@ -178,7 +178,7 @@ def probe_issuer_keys(name: str, section: Issuer) -> ProbedKeys:
         iss=section.issuer,
         algorithms=frozenset(section.algorithms),
         algorithms_configured=section.algorithms_configured,
-        where=source.where,
+        location=source.location,
         result=result,
         keys=keys,
         detail=detail,

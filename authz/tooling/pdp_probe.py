@@ -61,7 +61,7 @@ def probe_pdp(name: str, pdp: Pdp, question: Mapping[str, object]) -> ProbedPdp:
     findings = [f"a made-up subject and resource are {fact.result}"]
     if fact.result == PdpDecision.ALLOWED.value:
         findings.append("is that so by a rule for everyone? Otherwise it decides nothing")
-    findings.append(try_wrong_credentials(pdp, lambda wrong: _ask(pdp, question, wrong)))
+    findings.append(try_wrong_credentials(pdp, lambda auth: _ask(pdp, question, auth)))
     return ProbedPdp(name, ok=True, findings=tuple(findings))
 
 

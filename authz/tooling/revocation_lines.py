@@ -32,10 +32,10 @@ def describe_sources(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def describe_found(
-    entries: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Mapping[str, Any]]]
+    entries: Sequence[Mapping[str, Any]], sources_of_entries: Sequence[Mapping[str, Mapping[str, Any]]]
 ) -> Iterator[str]:
     """Describe what revokes each of *entries*."""
-    for entry, sources in zip(entries, found, strict=True):
+    for entry, sources in zip(entries, sources_of_entries, strict=True):
         if not sources:
             yield f"{_describe(entry)}: not revoked"
         for source, times in sources.items():

@@ -20,7 +20,7 @@ class ProbedList:
     """The list configured as *name*: the number of its *entries*, or the *error*; and what is wrong with others."""
 
     name: str
-    where: str
+    location: str
     entries: int = 0
     errors: tuple[tuple[int, str], ...] = ()
     error: str = ""
@@ -33,7 +33,7 @@ class ProbedList:
 
     def lines(self) -> Iterator[str]:
         """Format it for people."""
-        yield f"revocations {self.name}: {printable(self.where)}"
+        yield f"revocations {self.name}: {printable(self.location)}"
         yield f"  failed        {printable(self.error)}" if self.error else f"  entries       {self.entries}"
         yield from (f"  rejected      entry {index}: {printable(why)}" for index, why in self.errors[:_MAX_SHOWN])
         if self.advice:
@@ -43,7 +43,7 @@ class ProbedList:
         """Return it as JSON data."""
         return {
             "list": self.name,
-            "source": self.where,
+            "source": self.location,
             "ok": self.ok,
             "entries": self.entries,
             "rejected": [{"entry": index, "why": why} for index, why in self.errors],
@@ -62,7 +62,7 @@ def _probe(name: str, config: Config) -> ProbedList:
     try:
         loaded = source.load(on_demand=False).value
     except RefreshError as error:
-        return ProbedList(name, source.where, error=str(error), advice=ADVICE[error.result])
+        return ProbedList(name, source.location, error=str(error), advice=ADVICE[error.result])
     if loaded is None:
-        return ProbedList(name, source.where, error="the server says that nothing has changed")
-    return ProbedList(name, source.where, len(loaded.table), loaded.errors)
+        return ProbedList(name, source.location, error="the server says that nothing has changed")
+    return ProbedList(name, source.location, len(loaded.table), loaded.errors)

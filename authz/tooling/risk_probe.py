@@ -63,8 +63,8 @@ def probe_risk(config: Config) -> ProbedRisk | None:
     summary = f"a made-up client has {' and '.join(values)}"
     if lacking := list(_find_lacking(config, assessment)):
         return ProbedRisk(ok=False, findings=(f"{summary}; {'; '.join(lacking)}",))
-    wrong = try_wrong_credentials(section, lambda auth: _ask(section, question, auth))
-    return ProbedRisk(ok=True, findings=(summary, wrong))
+    credentials_finding = try_wrong_credentials(section, lambda auth: _ask(section, question, auth))
+    return ProbedRisk(ok=True, findings=(summary, credentials_finding))
 
 
 def _find_lacking(config: Config, assessment: Assessment) -> Iterator[str]:

@@ -85,13 +85,13 @@ def _try_store(section: SharedState, secret_file: Path) -> ProbedSigning:
     label = "signing keys in the shared state"
     try:
         with closing(open_shared_state(section)) as state:
-            known = SharedStore(state, secret_file).read().ring.keys
+            keys = SharedStore(state, secret_file).read().ring.keys
             beside = state.key("probe", secrets.token_hex(8))
             if not state.create(beside, milliseconds=1000) or state.replace(beside, b"", b""):
                 return ProbedSigning(label, ok=False, finding="a value is replaced that was not read")
     except (SharedStateError, StateError) as error:
         return ProbedSigning(label, ok=False, finding=str(error))
-    return ProbedSigning(label, ok=True, finding=f"{len(known)} keys are read, and can be replaced")
+    return ProbedSigning(label, ok=True, finding=f"{len(keys)} keys are read, and can be replaced")
 
 
 def _sign_and_verify(signer: Signer) -> None:

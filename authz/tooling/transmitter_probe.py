@@ -19,17 +19,17 @@ from authz.tooling.key_probe import ADVICE
 
 @dataclass(frozen=True, slots=True)
 class ProbedTransmitter:
-    """The transmitter configured as *name*, with keys from *where*: *findings* are sentences, *ok* if all is well."""
+    """The transmitter *name*, with keys from *location*: *findings* are sentences, *ok* if all is well."""
 
     name: str
-    where: str
+    location: str
     ok: bool
     findings: tuple[str, ...]
     advice: str = ""
 
     def lines(self) -> Iterator[str]:
         """Format it for people."""
-        yield f"transmitter {self.name}: {printable(self.where)}"
+        yield f"transmitter {self.name}: {printable(self.location)}"
         yield from (f"  {'proved' if self.ok else 'failed'}        {printable(finding)}" for finding in self.findings)
         if self.advice:
             yield f"  to do         {self.advice}"
@@ -38,7 +38,7 @@ class ProbedTransmitter:
         """Return it as JSON data."""
         return {
             "transmitter": self.name,
-            "source": self.where,
+            "source": self.location,
             "ok": self.ok,
             "findings": list(self.findings),
             "advice": self.advice,
@@ -60,8 +60,8 @@ def _probe(name: str, section: Transmitter) -> ProbedTransmitter:
             _poll(section)
             findings.append("poll_url answers; no event was taken")
     except RefreshError as error:
-        return ProbedTransmitter(name, source.where, ok=False, findings=(str(error),), advice=ADVICE[error.result])
-    return ProbedTransmitter(name, source.where, ok=True, findings=tuple(findings))
+        return ProbedTransmitter(name, source.location, ok=False, findings=(str(error),), advice=ADVICE[error.result])
+    return ProbedTransmitter(name, source.location, ok=True, findings=tuple(findings))
 
 
 def _poll(section: Transmitter) -> None:

@@ -55,7 +55,7 @@ class Web:
             section.model_copy(update={"fetch": section.fetch.model_copy(update=changes)}),
             publish=published.append,
             env=FeedEnv(monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=_at_once),
-            metrics=KeyMetrics(CollectorRegistry()).of(name),
+            metrics=KeyMetrics(CollectorRegistry()).for_issuer(name),
         )
         assert known is not None
         known.feed.step()

@@ -50,8 +50,8 @@ class Access:
         """Return the refusal of a form that was sent with this token, or None if it may change something."""
         if (refusal := self.refuse(request)) is not None:
             return refusal
-        ours = hmac.compare_digest(csrf.encode(), self.csrf.encode()) and _is_same_origin(request)
-        return None if ours else AdminResponse(HTTPStatus.FORBIDDEN, _NOT_OURS)
+        is_ours = hmac.compare_digest(csrf.encode(), self.csrf.encode()) and _is_same_origin(request)
+        return None if is_ours else AdminResponse(HTTPStatus.FORBIDDEN, _NOT_OURS)
 
     def refuse_program(self, request: AdminRequest) -> AdminResponse | None:
         """Return the refusal of a POST by a command, or None: a browser adds headers that a command does not."""

@@ -33,11 +33,11 @@ def view(state: ConsoleState) -> bytes:
         if rejected
         else None,
         preformatted(rejected["text"], "Why the file was rejected") if rejected else None,
-        table("Insecure options", ("option", "risk"), ((each["path"], each["risk"]) for each in document["insecure"])),
+        table("Insecure options", ("option", "risk"), ((item["path"], item["risk"]) for item in document["insecure"])),
         table(
             "Other warnings",
             ("where", "warning"),
-            ((each["path"], each["message"]) for each in document["warnings"][:MAX_SHOWN]),
+            ((item["path"], item["message"]) for item in document["warnings"][:MAX_SHOWN]),
         ),
         element("p", f"{len(document['warnings']) - MAX_SHOWN} more: authz check-config")
         if len(document["warnings"]) > MAX_SHOWN

@@ -55,8 +55,8 @@ def view(state: ConsoleState) -> bytes:
 
 def _bound(document: Mapping[str, Any]) -> str:
     since = document["complete_since"]
-    kept = "The last 750 denials and 250 allows of each process are kept in memory, of allows at most 250 a second"
-    return f"{kept}: all of them since {instant(since)}." if since else f"{kept}: all since the start."
+    bounds = "The last 750 denials and 250 allows of each process are kept in memory, of allows at most 250 a second"
+    return f"{bounds}: all of them since {instant(since)}." if since else f"{bounds}: all since the start."
 
 
 def _list(decisions: Sequence[Mapping[str, Any]]) -> Markup:

@@ -29,16 +29,16 @@ def view(state: ConsoleState) -> bytes:
             "Networks that send bad tokens, in the last hour (throttle, risk)",
             ("network", "bad tokens", "in the last minute", "throttled by workers"),
             (
-                (each["name"], f"{each['failures']:,}", f"{each['last_minute']:,}", each["throttled"])
-                for each in document["networks"][:MAX_SHOWN]
+                (item["name"], f"{item['failures']:,}", f"{item['last_minute']:,}", item["throttled"])
+                for item in document["networks"][:MAX_SHOWN]
             ),
         ),
         table(
             "Subjects with denials, in the last hour (risk)",
             ("issuer and subject", "denials", "in the last minute"),
             (
-                (each["name"], f"{each['failures']:,}", f"{each['last_minute']:,}")
-                for each in document["failing_subjects"][:MAX_SHOWN]
+                (item["name"], f"{item['failures']:,}", f"{item['last_minute']:,}")
+                for item in document["failing_subjects"][:MAX_SHOWN]
             ),
         ),
         _clients("Failing clients, this minute so far", document["clients"]["now"]),

@@ -60,12 +60,12 @@ def check_header_name(name: str, read: set[str]) -> str:
 
 def _check_value(value: HeaderValue, path: KeyPath, aliases: frozenset[str]) -> Iterator[Problem]:
     kinds = [kind for kind in ("claim", "payload", "value") if getattr(value, kind) is not None]
-    given = value.model_fields_set
+    fields = value.model_fields_set
     if len(kinds) != 1:
         yield Problem(path=path, message="must have exactly one of claim, payload and value")
         return
     for key in ("join", "format"):
-        if key in given and value.claim is None:
+        if key in fields and value.claim is None:
             yield Problem(path=(*path, key), message="is only allowed with claim")
     if value.claim is not None:
         yield from check_claim(value.claim, path, aliases)

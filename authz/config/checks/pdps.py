@@ -56,7 +56,7 @@ def _check_question(rule: Rule, question: PdpQuestion, path: KeyPath, config: Co
         templates = (rule.match or Match()).templates
     except ValueError:
         templates = ()  # reported at its place
-    known = {name for template in templates for name in template.params}
+    params = {name for template in templates for name in template.params}
     for section, key, read in _templates(question):
         setting_path = (*path, *_within(question, section), key)
         try:
@@ -67,9 +67,9 @@ def _check_question(rule: Rule, question: PdpQuestion, path: KeyPath, config: Co
             yield Problem(path=setting_path, message=str(error))
             continue
         for name in used if templates else ():
-            if name not in known:
+            if name not in params:
                 message = f"no path of this rule has a parameter {quote(name)}"
-                yield Problem(path=setting_path, message=message, hint=suggest(name, known))
+                yield Problem(path=setting_path, message=message, hint=suggest(name, params))
 
 
 _Read = Callable[[str], Template]

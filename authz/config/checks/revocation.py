@@ -41,7 +41,7 @@ def check_receivers(config: Config) -> Iterator[Problem]:
     if config.receivers.listen is None:
         return
     try:
-        ours = parse_tcp_address(config.receivers.listen)
+        own_address = parse_tcp_address(config.receivers.listen)
     except ValueError as error:
         yield Problem(path=_LISTEN, message=str(error))
         return
@@ -49,11 +49,11 @@ def check_receivers(config: Config) -> Iterator[Problem]:
         admin, server = parse_tcp_address(config.admin.listen), parse_address(config.server.listen)
     except ValueError:
         return  # reported elsewhere
-    if not ours.port:
+    if not own_address.port:
         return
-    if ours.port == admin.port:
+    if own_address.port == admin.port:
         yield Problem(path=_LISTEN, message="the port is that of admin.listen")
-    if isinstance(server, TcpAddress) and server.port <= ours.port < server.port + config.server.workers:
+    if isinstance(server, TcpAddress) and server.port <= own_address.port < server.port + config.server.workers:
         yield Problem(path=_LISTEN, message="the port is one of the server's")
 
 

@@ -138,11 +138,11 @@ def _check_params(rule: Rule, path: KeyPath) -> Iterator[Problem]:
         templates = (rule.match or Match()).templates
     except ValueError:
         return  # reported at its place
-    known = {name for template in templates for name in template.params}
+    params = {name for template in templates for name in template.params}
     for name, where in find_params(rule.require.when or "") if rule.require else ():
-        if name not in known:
+        if name not in params:
             message = f"{where}: no path of this rule has a parameter {quote(name)}"
-            yield Problem(path=path, message=message, hint=suggest(name, known))
+            yield Problem(path=path, message=message, hint=suggest(name, params))
 
 
 def _check_not_empty(section: Section, path: KeyPath, hint: str) -> Iterator[Problem]:

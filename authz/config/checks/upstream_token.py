@@ -65,7 +65,7 @@ def _check_claims(token: UpstreamToken, config: Config) -> Iterator[Problem]:
     path = (*_PATH, "claims")
     if len(token.claims) > _MAX_CLAIMS:
         yield Problem(path=path, message=f"has {len(token.claims)} claims, at most {_MAX_CLAIMS}")
-    known: dict[tuple[str, ...], str] = {}
+    written_by: dict[tuple[str, ...], str] = {}
     for name, claim in token.claims.items():
         try:
             names = ClaimPath.parse(name).names
@@ -74,10 +74,10 @@ def _check_claims(token: UpstreamToken, config: Config) -> Iterator[Problem]:
             continue
         if names[0] in _RESERVED_CLAIMS:
             yield Problem(path=(*path, name), message="is written by the sidecar")
-        for other, written in known.items():
+        for other, written in written_by.items():
             if names[: len(other)] == other or other[: len(names)] == names:
                 yield Problem(path=(*path, name), message=f"is a part of {quote(written)}, or the other way round")
-        known[names] = name
+        written_by[names] = name
         yield from _check_value(claim, (*path, name), config)
 
 
@@ -138,6 +138,6 @@ def _check_publication(config: Config) -> Iterator[Problem]:
 def _check_document(url: str, path: KeyPath) -> Iterator[Problem]:
     try:
         check_url(url, http=True, query=False)
-        PublishedDocument.at(url, "", max_age=0)
+        PublishedDocument.served_at(url, "", max_age=0)
     except ValueError as error:
         yield Problem(path=path, message=str(error), hint="it is compared with the host and path of requests")

@@ -100,8 +100,8 @@ def _kind(value: object) -> str:
             return "empty"
 
 
-def _must_be(what: str, hint: Callable[[object], str] = lambda _: "") -> Describe:
-    return lambda detail: (f"must be {what}, not {_kind(detail['input'])}", hint(detail["input"]))
+def _must_be(requirement: str, hint: Callable[[object], str] = lambda _: "") -> Describe:
+    return lambda detail: (f"must be {requirement}, not {_kind(detail['input'])}", hint(detail["input"]))
 
 
 def _hint_for_text(value: object) -> str:

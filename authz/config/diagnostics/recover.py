@@ -56,10 +56,10 @@ class Recovered:
         entry, within = path[:_ENTRY], path[_ENTRY:]
         if entry not in self.partial:
             return True
-        needed = {(*entry, on) for what, on in _DEPENDS_ON.items() if within[: len(what)] == what}
+        needed = {(*entry, dependency) for part, dependency in _DEPENDS_ON.items() if within[: len(part)] == part}
         return len(within) > 1 and needed.isdisjoint(self.replaced)
 
-    def written(self, path: KeyPath) -> KeyPath:
+    def path_in_file(self, path: KeyPath) -> KeyPath:
         """Return the path in the file of the value at *path*."""
         for length in range(1, len(path) + 1):
             if path[:length] in self.moved:

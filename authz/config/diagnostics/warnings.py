@@ -144,7 +144,7 @@ def _failures_of_each_worker(config: Config) -> Iterator[Problem]:
 
 def _forgotten_logouts(config: Config) -> Iterator[Problem]:
     """Report what makes a logout end too early: a restart, or tokens that live longer than it is remembered."""
-    kept = config.revocation.max_lifetime
+    max_lifetime = config.revocation.max_lifetime
     if config.revocation.transmitters and config.revocation.file is None:
         message = "their events are forgotten at a restart, for there is no revocation.file"
         yield Problem(path=("revocation", "transmitters"), message=message)
@@ -155,11 +155,11 @@ def _forgotten_logouts(config: Config) -> Iterator[Problem]:
             message = "logouts are forgotten at a restart, for there is no revocation.file"
             yield Problem(path=("issuers", name, "logout"), message=message)
         if issuer.max_lifetime is None:
-            message = f"tokens may live longer than a logout is remembered, {format_duration(kept)}"
+            message = f"tokens may live longer than a logout is remembered, {format_duration(max_lifetime)}"
             hint = "bound them by max_lifetime, and remember logouts for as long (revocation.max_lifetime)"
             yield Problem(path=("issuers", name, "logout"), message=message, hint=hint)
-        elif issuer.max_lifetime > kept:
-            message = f"tokens live longer than a logout is remembered, {format_duration(kept)}"
+        elif issuer.max_lifetime > max_lifetime:
+            message = f"tokens live longer than a logout is remembered, {format_duration(max_lifetime)}"
             yield Problem(path=("issuers", name, "max_lifetime"), message=message, hint="raise revocation.max_lifetime")
 
 

@@ -287,9 +287,9 @@ class PoolTransport(grpc.GenericRpcHandler):
             if not call.ended:
                 self._unsent[call] = context
             oldest = next(iter(self._unsent)) if len(self._unsent) > _MAX_UNSENT else None
-            found = None if oldest is None else self._unsent.pop(oldest)
-        if found is not None:
-            found.cancel()
+            evicted = None if oldest is None else self._unsent.pop(oldest)
+        if evicted is not None:
+            evicted.cancel()
 
     def _guarded(self, answer: Callable[..., T], *args: object) -> T | bytes:
         """Return what *answer* returns, or the fallback response: a call without an answer is an error to Envoy."""

@@ -34,6 +34,11 @@ class ClientCertificate:
     cert_file: str
     key_file: str
 
+    @classmethod
+    def configured(cls, cert_file: str | None, key_file: str | None) -> ClientCertificate | None:
+        """Return the certificate in these files, or None if none is configured."""
+        return None if cert_file is None or key_file is None else cls(cert_file, key_file)
+
     def load(self, context: ssl.SSLContext) -> None:
         """Load the certificate into *context*. Raises RefreshError."""
         for name, file in (("client_cert_file", self.cert_file), ("client_key_file", self.key_file)):

@@ -65,7 +65,7 @@ class EventLog:
     def read(self, *, seconds: float) -> Batch:
         """Return what was appended since; wait for something at most *seconds*. Raises SharedStateError."""
         block = ("BLOCK", int(seconds * 1000)) if seconds else ()
-        origin, newest, length, found = self._reader.execute_all(
+        origin, newest, length, reply = self._reader.execute_all(
             [
                 ("GET", self._origin_key),
                 ("XREVRANGE", self._key, "+", "-", "COUNT", 1),
@@ -80,7 +80,7 @@ class EventLog:
             lost = known_origin not in {None, self._origin} or self._must_be_kept(self._position)
             self._position = _START
             return Batch(lost=lost)
-        entries = _entries(_read_stream(found))
+        entries = _entries(_read_stream(reply))
         if entries:
             self._position = entries[-1][0]
         return Batch(tuple(line for _, line in entries), complete=len(entries) < MAX_READ)

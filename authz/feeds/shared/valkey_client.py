@@ -65,7 +65,12 @@ class ValkeyState:
         }
         settings["connection_class"] = _PlainConnection
         if url.scheme.lower() in _ENCRYPTED:
-            settings |= {"connection_class": _TlsConnection, "tls": TlsTrust(section.ca_file, _certificate(section))}
+            settings |= {
+                "connection_class": _TlsConnection,
+                "tls": TlsTrust(
+                    section.ca_file, ClientCertificate.configured(section.client_cert_file, section.client_key_file)
+                ),
+            }
         self._pool: Final = ConnectionPool(**settings)
 
     def __repr__(self) -> str:
@@ -250,12 +255,6 @@ class _Password(CredentialProvider):
         with _as_shared_state_errors():
             password = read_password(file)
         return (password,) if user is None else (user, password)
-
-
-def _certificate(section: SharedStateSection) -> ClientCertificate | None:
-    if section.client_cert_file is None or section.client_key_file is None:
-        return None
-    return ClientCertificate(section.client_cert_file, section.client_key_file)
 
 
 @contextmanager

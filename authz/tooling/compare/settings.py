@@ -35,7 +35,9 @@ def _differs(effect: Effect) -> Callable[[object, object], Effect]:
 
 def _limit(old: float | timedelta | None, new: float | timedelta | None) -> Strictness:
     """Compare a size or duration that limits what is accepted; None means unlimited."""
-    return compare_upper_bounds(*(each.total_seconds() if isinstance(each, timedelta) else each for each in (old, new)))
+    return compare_upper_bounds(
+        *(bound.total_seconds() if isinstance(bound, timedelta) else bound for bound in (old, new))
+    )
 
 
 def _loosened(old: object, new: object) -> Effect:
@@ -184,8 +186,8 @@ def _format_difference(old: object, new: object) -> str:
     return f"{_format(old)} -> {_format(new)}"
 
 
-def _without(these: tuple[object, ...], others: tuple[object, ...]) -> list[object]:
-    return [value for value in these if value not in others]
+def _without(values: tuple[object, ...], removed: tuple[object, ...]) -> list[object]:
+    return [value for value in values if value not in removed]
 
 
 def _format_some(values: list[Any]) -> str:

@@ -43,27 +43,27 @@ def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter
     settings that are configured by discovery (ECDS) and are in the file all the same.
     """
     name = entry.get("name").text
-    config, seen = entry.get("typed_config").unwrapped, True
+    config, in_file = entry.get("typed_config").unwrapped, True
     if not config.exists and (source := entry.get("config_discovery")).exists:
-        found, default = discovered.get(name), source.get("default_config").unwrapped
+        discovered_config, default = discovered.get(name), source.get("default_config").unwrapped
         types = {
             type_url.value.rpartition(".")[2]
             for type_url in source.get("type_urls").children()
             if isinstance(type_url.value, str)
         }
-        config = found if found is not None else default
-        if found is None:
+        config = discovered_config if discovered_config is not None else default
+        if discovered_config is None:
             kind = "ExtAuthz" if "ExtAuthz" in types or "ext_authz" in name else config.kind
             yield Filter(entry, name, kind, config, seen=False)
             return
     kinds = [(node, _kind(node)) for node in config.walk()]
     inside = [node for node, kind in kinds if kind == "ExtAuthz" and node.path != config.path]
     for node in inside:
-        yield Filter(entry, name, "ExtAuthz", node, conditional=True, seen=seen)
+        yield Filter(entry, name, "ExtAuthz", node, conditional=True, seen=in_file)
     if not inside:
         if config.kind == "ExtensionWithMatcher":
             config = config.get("extension_config.typed_config").unwrapped
-        yield Filter(entry, name, _kind(config), config, seen=seen)
+        yield Filter(entry, name, _kind(config), config, seen=in_file)
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,15 @@ def _read_routes(manager: Node, route_configs: Mapping[str, Node]) -> tuple[tupl
     if (inline_config := manager.get("route_config")).exists:
         seen.append(inline_config)
     if (source := manager.get("rds")).exists:
-        found = route_configs.get(source.get("route_config_name").text)
-        (seen if found is not None else unseen).append(found if found is not None else source)
+        route_config = route_configs.get(source.get("route_config_name").text)
+        (seen if route_config is not None else unseen).append(route_config if route_config is not None else source)
     if (scoped := manager.get("scoped_routes")).exists:
         scopes = list(scoped.get("scoped_route_configurations_list.scoped_route_configurations").children())
         for scope in scopes:
-            found = route_configs.get(scope.get("route_configuration_name").text)
+            route_config = route_configs.get(scope.get("route_configuration_name").text)
             inline = scope.get("route_configuration")
-            (seen if inline.exists or found is not None else unseen).append(
-                inline if inline.exists or found is None else found
+            (seen if inline.exists or route_config is not None else unseen).append(
+                inline if inline.exists or route_config is None else route_config
             )
         if not scopes:
             unseen.append(scoped)

@@ -55,13 +55,13 @@ def derive(  # noqa: PLR0913 - one for each option
     trusted_hops: int = 0,
     peer_certificate: bool = False,
     tls_folder: str = TLS_FOLDER,
-    kept: Iterable[str] = (),
+    kept_headers: Iterable[str] = (),
     receiver_prefix: str = DEFAULT_PREFIX,
 ) -> EnvoySettings:
     """Return the settings of an Envoy in front of the sidecar of *config*.
 
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* contains Envoy's own tls.crt and tls.key,
-    and the ca.crt of the sidecar's certificate. *kept* are forwarded headers that the upstream needs. Envoy
+    and the ca.crt of the sidecar's certificate. *kept_headers* are forwarded headers that the upstream needs. Envoy
     takes messages for the receiver below *receiver_prefix*.
     """
     accepted = accepted_encodings(config)
@@ -72,7 +72,7 @@ def derive(  # noqa: PLR0913 - one for each option
         peer_certificate=peer_certificate,
         removed=tuple(sorted({*config.identity.headers, *minted_headers(config)})),
         forwarded=forwarded_headers_to_remove(
-            kept=(*kept, *config.identity.headers, *read_headers(config), *minted_headers(config))
+            kept=(*kept_headers, *config.identity.headers, *read_headers(config), *minted_headers(config))
         ),
         mutable=tuple(dict.fromkeys(_mutable(config))),
         merge_slashes=AmbiguousEncoding.DOUBLE_SLASH not in accepted,

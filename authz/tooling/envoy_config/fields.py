@@ -132,9 +132,9 @@ FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
 
 def unknown_fields(node: Node, message: str) -> Iterator[Node]:
     """Yield what stands in *node*, a *message*, and is none of its fields."""
-    known = FIELDS[message]
+    field_names = FIELDS[message]
     for key in node.value if isinstance(node.value, dict) else ():
-        part = known.get(snake_case(key))
+        part = field_names.get(snake_case(key))
         if key != "@type" and part is None:
             yield node.key(key)
         elif part:

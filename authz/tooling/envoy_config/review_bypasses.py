@@ -194,9 +194,9 @@ def identity_kept(context: Context) -> Iterator[Location]:
                 for level in route.levels
                 for name in level.get("request_headers_to_remove").children()
             }
-            kept = without_rejected(manager.node, left) - removed
-            if kept:
-                yield Location(route.node, _name_some(kept))
+            remaining = without_rejected(manager.node, left) - removed
+            if remaining:
+                yield Location(route.node, _name_some(remaining))
 
 
 def routes_unseen(context: Context) -> Iterator[Location]:

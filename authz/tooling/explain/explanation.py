@@ -108,7 +108,7 @@ class Explanation:
                 {
                     "number": int(line.step),
                     "step": line.step.name.lower(),
-                    "looked_at": line.given,
+                    "looked_at": line.looked_at,
                     "ended": line.ended,
                 }
                 for line in self.lines
@@ -159,7 +159,7 @@ def explain_question(question: Question, config: Config) -> Explanation:
             key_source = "the given key set"
         else:
             fetched = probe_issuer_keys(name, section)
-            keys, key_source = fetched.keys, safe(fetched.where)
+            keys, key_source = fetched.keys, safe(fetched.location)
             if keys is None:
                 why = f"{fetched.result}: {safe(fetched.detail)}"
                 notes.append(

@@ -41,9 +41,11 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
     request = build_request(question, snapshot)
     facts: dict[Need, object] = {}
     answered = []
-    asked: set[Need] = set()
-    while needs := [need for need in authorize(request, snapshot, question.at, facts).trail.needs if need not in asked]:
-        asked.update(needs)
+    answered_needs: set[Need] = set()
+    while needs := [
+        need for need in authorize(request, snapshot, question.at, facts).trail.needs if need not in answered_needs
+    ]:
+        answered_needs.update(needs)
         for need in needs:
             answer = _ANSWERS.get(need.kind, _NOT_ASKED)
             if need.kind == PROOF:

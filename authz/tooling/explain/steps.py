@@ -26,10 +26,10 @@ from authz.tooling.explain.binding import describe_binding
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One step: what it was *given*, and how it *ended*."""
+    """One step: what it *looked_at*, and how it *ended*."""
 
     step: Step
-    given: str
+    looked_at: str
     ended: str
 
 

@@ -14,7 +14,7 @@ from authz.core.published_document import KEYS_PATH, PublishedDocument, is_curre
 from authz.core.reasons import Reason
 from tests.fixtures import DEFAULT_SNAPSHOT, decide, mint, rule
 
-DOCUMENT = PublishedDocument.at(f"https://API.test:8443{KEYS_PATH}", '{"keys":[]}', max_age=300)
+DOCUMENT = PublishedDocument.served_at(f"https://API.test:8443{KEYS_PATH}", '{"keys":[]}', max_age=300)
 SERVING = replace(DEFAULT_SNAPSHOT, published=(DOCUMENT,), identity=Identity(token_header="x-token"))
 
 
@@ -50,12 +50,12 @@ def test_it_hides_no_path_of_the_upstream(asked: dict[str, Any]) -> None:
 def test_a_url_that_is_read_in_more_than_one_way(url: str) -> None:
     """A document is not served where requests for it cannot be told."""
     with pytest.raises(ValueError, match=r"path|host|way"):
-        PublishedDocument.at(url, "", max_age=1)
+        PublishedDocument.served_at(url, "", max_age=1)
 
 
 def test_a_url_without_a_path() -> None:
     """It is the root."""
-    assert PublishedDocument.at("https://api.test", "", max_age=1).segments == ()
+    assert PublishedDocument.served_at("https://api.test", "", max_age=1).segments == ()
 
 
 CONDITIONS = {

@@ -128,7 +128,7 @@ class Rig:
                 monotonic=self.clock.monotonic,
                 now=self.clock.time,
             )
-        metrics = KeyMetrics(self.registry).of("a")
+        metrics = KeyMetrics(self.registry).for_issuer("a")
         self.history = KeyHistory("a", metrics)
         self.feed = Feed(
             "a",

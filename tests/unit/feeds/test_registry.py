@@ -40,10 +40,10 @@ class BreakableMetrics(KeyMetrics):
 
     broken = False
 
-    def of(self, issuer: str) -> IssuerKeyMetrics:
+    def for_issuer(self, issuer: str) -> IssuerKeyMetrics:
         if self.broken:
             raise RuntimeError("no numbers")
-        return super().of(issuer)
+        return super().for_issuer(issuer)
 
 
 class House:

@@ -24,14 +24,14 @@ from tests.unit.feeds.rig import K1, document
 class Source:
     """A source that may hang, or break."""
 
-    where = "here"
+    location = "here"
 
     def __init__(self, *, go_on: Event | None = None) -> None:
         self.loads = 0
         self._go_on = go_on
 
     def read(self, document: bytes) -> KeySet:
-        return KeySetReader().read(document, self.where)
+        return KeySetReader().read(document, self.location)
 
     def load(self, *, on_demand: bool) -> Loaded[KeySet]:
         self.loads += 1
@@ -62,7 +62,7 @@ def make(
             wake=scheduler.wake,
             on_refresh=break_down,
         ),
-        observer=KeyHistory(name, KeyMetrics(CollectorRegistry()).of(name)),
+        observer=KeyHistory(name, KeyMetrics(CollectorRegistry()).for_issuer(name)),
     )
 
 
@@ -143,7 +143,7 @@ def test_need_of_an_issuer_without_a_feed_is_answered() -> None:
     """Keys that are written in the configuration are searched as soon as they are read: no one waits."""
     feed = make(Scheduler(monotonic=time.monotonic), "a", Source(), [])
     lane = KeyLane(
-        lambda: {"a": KeyFeed(feed, KeyHistory("a", KeyMetrics(CollectorRegistry()).of("a")))}, max_waiting=8
+        lambda: {"a": KeyFeed(feed, KeyHistory("a", KeyMetrics(CollectorRegistry()).for_issuer("a")))}, max_waiting=8
     )
     known, stranger = Need(KEY, "a", None), Need(KEY, "nobody", None)
     answers: list[object] = []

@@ -283,7 +283,7 @@ def test_a_fact_is_kept_by_its_size() -> None:
 class KeyServer:
     """A server of the keys that sign lists."""
 
-    where = "https://status.example.com/keys"
+    location = "https://status.example.com/keys"
 
     def __init__(self) -> None:
         self.answer: KeySet | RefreshError | None = key_set(A_EC)

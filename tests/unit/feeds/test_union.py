@@ -32,7 +32,7 @@ def test_the_keys_are_a_union() -> None:
     rig.run()
     assert rig.kids == {"k1", "k2", "k3"}
     assert rig.metric("authz_keys_count") == 3
-    assert rig.feed.source.where == f"{EAST}, {WEST}"
+    assert rig.feed.source.location == f"{EAST}, {WEST}"
 
 
 @pytest.mark.parametrize("trouble", [fail(Refresh.TIMEOUT), answer(b"<!doctype html>"), answer(b'{"keys": []}')])

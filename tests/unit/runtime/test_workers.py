@@ -153,7 +153,7 @@ def scraped() -> Iterator[CollectorRegistry]:
             allowed = Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail(rule=f'ru"le\n{number}', issuer="a"))
             for _ in range(7):
                 metrics.count(CheckRecord(allowed, "id", None, 0.001), TraceContext("t1", "s1"))
-            KeyMetrics(metrics.registry).of("a").show_success(1e9 + number)
+            KeyMetrics(metrics.registry).for_issuer("a").show_success(1e9 + number)
             parts.enter_context(listening(path, registry=metrics.registry))
         workers, families = Workers(sockets, restarts=[0, 3, 1]), list[Metric]()
 

@@ -323,7 +323,7 @@ def test_documents() -> None:
     url = "https://api.test/.well-known/jwks.json"
     ringed = Ringed(signing(f"publish: {{url: '{url}', discovery: true, max_age: 4m}}"), Clock())
     keys, discovery = ringed.view.published
-    assert keys == PublishedDocument.at(url, ringed.view.key_set, max_age=240)
+    assert keys == PublishedDocument.served_at(url, ringed.view.key_set, max_age=240)
     assert (discovery.host, discovery.segments) == ("gateway.test", (".well-known", "openid-configuration"))
     members: dict[str, Any] = json.loads(discovery.body)
     assert (members["issuer"], members["jwks_uri"]) == ("https://gateway.test", url)

@@ -26,9 +26,9 @@ def test_unknown_key_ids_are_a_counter_from_the_start() -> None:
     """Each configured issuer has its number before the first token, and keeps it when a reload makes a new feed."""
     registry = CollectorRegistry()
     metrics = KeyMetrics(registry)
-    metrics.of("a").count_unknown_kid()
-    metrics.of("b")
-    metrics.of("a").count_unknown_kid()
+    metrics.for_issuer("a").count_unknown_kid()
+    metrics.for_issuer("b")
+    metrics.for_issuer("a").count_unknown_kid()
     text = generate_latest(registry).decode()
     assert "# TYPE authz_keys_unknown_kid_total counter" in text
     assert 'authz_keys_unknown_kid_total{issuer="a"} 2.0' in text

@@ -150,7 +150,7 @@ def test_what_is_known_of_revocations_is_said() -> None:
     """A running sidecar names its sources; without one, it is said that they are not known."""
     snapshot = make_snapshot(revocations=(RevocationSource("partner", RevocationTable(max_entries=1)),))
     live = explain(ask(mint()), snapshot, T)
-    assert next(line.given for line in live.lines if line.step is Step.BINDING) == "no cnf; revocations: partner"
+    assert next(line.looked_at for line in live.lines if line.step is Step.BINDING) == "no cnf; revocations: partner"
 
     config = configure(issuer=f"jwks: {jwks(A_RSA)}", more="revocation: {file: /events}\n")
     claims = {"iss": "https://login.example.com/", "aud": "orders-api"}
