@@ -14,6 +14,7 @@ import pytest
 
 from authz.runtime.fork_server import ForkedWorker, ForkServer, Request
 from tests.fakes.waiting import wait_until
+from tests.leaks import children, command
 from tests.unit.runtime.forking import VARIABLE
 
 COMMAND: Final = [sys.executable, "-m", "tests.unit.runtime.forking"]
@@ -39,6 +40,14 @@ class Site:
             os.close(self.ours)
             self.ours = -1
 
+    def close(self) -> None:
+        """End the server, and wait for its workers: each reads the end of the pipe when it is its turn to run."""
+        self.let_go()
+        self.server.close()
+        wait_until(lambda: not any(COMMAND[-1] in command(pid) for pid in children()))
+        os.close(self.lifeline)
+        os.close(self.handover)
+
     def read(self) -> dict[str, Any]:
         """Return what a worker wrote."""
         found: dict[str, Any] = json.loads(os.pread(self.handover, 65_536, 0))
@@ -50,10 +59,7 @@ def site() -> Iterator[Site]:
     """A supervisor, which ends with its test."""
     made = Site()
     yield made
-    made.let_go()
-    made.server.close()
-    os.close(made.lifeline)
-    os.close(made.handover)
+    made.close()
 
 
 def started(worker: ForkedWorker) -> int:
