@@ -62,7 +62,7 @@ def revoke(  # noqa: PLR0913 - options
     only_print: bool,
     undo: bool,
     show: bool,
-    **named: str | None,
+    **targets: str | None,
 ) -> None:
     """Revoke tokens at a running sidecar, or write entries for a list.
 
@@ -86,7 +86,7 @@ def revoke(  # noqa: PLR0913 - options
     """  # noqa: D301 - click's mark against rewrapping
     from authz.tooling.revocation_lines import describe_found, describe_sources
 
-    entries = _collect(issuer, named, token_file, before, list_file)
+    entries = _collect(issuer, targets, token_file, before, list_file)
     if only_print:
         click.echo(json.dumps({"revoked": entries}, indent=2))
         return
@@ -151,14 +151,14 @@ def _send(port: AdminPort, method: str, path: str, body: bytes | None) -> dict[s
 
 def _collect(
     issuer: str | None,
-    named: dict[str, str | None],
+    targets: dict[str, str | None],
     token_file: Path | None,
     before: str | None,
     list_file: Path | None,
 ) -> list[Any]:
     """Return the entries that the arguments mean."""
     entries: list[Any] = _read_list(list_file) if list_file is not None else []
-    values = {name: value for name in _NAMED if (value := named[name]) is not None}
+    values = {name: value for name in _NAMED if (value := targets[name]) is not None}
     iss = issuer
     if token_file is not None:
         from_token, digest = _read_token(read_bytes_or_exit(token_file).decode("utf-8", "replace").strip())

@@ -190,16 +190,16 @@ def check_type(token: UnverifiedToken, allowed: frozenset[str]) -> None:
         raise Rejected(Reason.TYP_NOT_ALLOWED, f"typ is not one of {', '.join(sorted(allowed))}")
 
 
-def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
+def read_issuer(token: UnverifiedToken, configured: Container[str] = ()) -> str:
     """Return the unverified issuer of *token* (rule 5), which selects the keys to verify it with.
 
-    Only one of the *known* issuers may stand for an absent `iss`. A logout token is rejected here, before its `typ` is
-    read: it is never an access token, even with the `typ` of one.
+    Only one of the *configured* issuers may stand for an absent `iss`. A logout token is rejected here, before its
+    `typ` is read: it is never an access token, even with the `typ` of one.
 
     Raises Rejected(CLAIMS_MALFORMED).
     """
     issuer, events = claimed_issuer(token.members), token.members.get("events")
-    if not isinstance(issuer, str) or not issuer or ("iss" not in token.members and issuer not in known):
+    if not isinstance(issuer, str) or not issuer or ("iss" not in token.members and issuer not in configured):
         raise _malformed("iss is missing or not a string")
     if isinstance(events, dict) and LOGOUT_EVENT in events:
         raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")

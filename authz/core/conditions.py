@@ -259,7 +259,7 @@ def find_params(text: str) -> Iterator[tuple[str, str]]:
     for match in _PARAM.finditer(text):
         name = match["member"] or match["key"]
         if name:
-            yield name, _place(text, match.start())
+            yield name, _describe_position(text, match.start())
 
 
 _RISK: Final = re.compile(
@@ -272,7 +272,7 @@ def find_risk(text: str) -> Iterator[str]:
     yield from (match["member"] for match in _RISK.finditer(text) if match["member"])
 
 
-def _place(text: str, offset: int) -> str:
+def _describe_position(text: str, offset: int) -> str:
     line = text.count("\n", 0, offset) + 1
     column = offset - text.rfind("\n", 0, offset)
     return f"{f'line {line}, ' if line > 1 else ''}column {column}"

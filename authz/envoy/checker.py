@@ -48,8 +48,8 @@ class Decide(Protocol):
 class _Pending:
     """A check that lacks facts: its request, the facts so far, and the last decision with its snapshot.
 
-    *unanswered* are needs without an answer, and why; *asked* are all that were passed to a lane, each with the reason
-    to give if no answer comes.
+    *unanswered* are needs without an answer, and why; *requested* are all that were passed to a lane, each with the
+    reason to give if no answer comes.
     """
 
     request: Request
@@ -61,7 +61,7 @@ class _Pending:
     snapshot: Snapshot
     facts: dict[Need, object] = field(default_factory=dict)
     unanswered: dict[Need, Unanswered] = field(default_factory=dict)
-    asked: dict[Need, Unanswered] = field(default_factory=dict)
+    requested: dict[Need, Unanswered] = field(default_factory=dict)
     rounds: int = 0
 
     def record_answer(self, need: Need, fact: object) -> None:
@@ -111,7 +111,7 @@ class Checker:
             except Rejected as rejected:
                 return self._answer(deny(rejected, AuditTrail()), None, snapshot.responses, received, metadata)
             now = self._now()
-            decision = self._decide(request, snapshot, now, self._gatherer.known)
+            decision = self._decide(request, snapshot, now, self._gatherer.known_facts)
             if decision.trail.needs:
                 return self._advance(_Pending(request, now, received, deadline, metadata, decision, snapshot))
             return self._answer(decision, request, snapshot.responses, received, metadata)
@@ -151,7 +151,9 @@ class Checker:
         if missing and (seconds := self._wait_budget(missing, pending)) > 0:
             pending.rounds += 1
             for need in missing:
-                pending.asked[need] = _TIMED_OUT if seconds >= lanes[need.kind].max_wait(need) else _LITTLE_TIME_LEFT
+                pending.requested[need] = (
+                    _TIMED_OUT if seconds >= lanes[need.kind].max_wait(need) else _LITTLE_TIME_LEFT
+                )
             return partial(self._gather, pending, missing, seconds)
         return self._decide_again(pending, missing)
 
@@ -180,11 +182,11 @@ class Checker:
         else:
             answer(respond)
 
-    def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
-        """Decide with all known facts; facts that were *asked* for without an answer are not asked for again."""
+    def _decide_again(self, pending: _Pending, requested: Sequence[Need]) -> bytes | Deferred:
+        """Decide with all known facts; those that were *requested* without an answer are not requested again."""
         self._redecide(pending)
         needs = pending.decision.trail.needs
-        if needs and any(need in asked for need in needs):
+        if needs and any(need in requested for need in needs):
             return self._respond_unanswered(pending)
         return self._advance(pending)
 
@@ -198,10 +200,10 @@ class Checker:
 
     def _respond_unanswered(self, pending: _Pending) -> bytes | Deferred:
         """Respond without the missing facts; if some are optional, first decide with Unanswered in their place."""
-        known = {**pending.asked, **pending.unanswered}
-        optional = [need for need in pending.decision.trail.needs if need.optional and need in known]
+        reasons = {**pending.requested, **pending.unanswered}
+        optional = [need for need in pending.decision.trail.needs if need.optional and need in reasons]
         if any(need not in pending.facts for need in optional):
-            pending.facts |= {need: known[need] for need in optional}
+            pending.facts |= {need: reasons[need] for need in optional}
             self._redecide(pending)
             return self._advance(pending)
         pending.decision = as_unanswered(pending.decision, pending.unanswered)

@@ -160,7 +160,7 @@ class Gatherer:
     def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float], loop: Loop | None = None) -> None:
         self.lanes: Final = lanes
         self._recalling: Final = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
-        self.known: Final[Facts] = KnownFacts(self._recalling) if self._recalling else NO_FACTS
+        self.known_facts: Final[Facts] = KnownFacts(self._recalling) if self._recalling else NO_FACTS
         self._monotonic: Final = monotonic
         self._loop: Final = loop or Loop(monotonic)
         self._inbox: Final[deque[_Waiting | tuple[_Question, object | None] | None]] = deque()

@@ -329,9 +329,9 @@ class Feed(Generic[T]):
             finally:
                 self._save_lock.release()
 
-    def _report(self, report: Callable[..., object], *what: object) -> None:
+    def _report(self, report: Callable[..., object], *arguments: object) -> None:
         try:
-            report(*what)
+            report(*arguments)
         except Exception:
             log.exception("a report about a refresh of %s failed", self.name)
 

@@ -88,7 +88,7 @@ class Insight:
             "max_concurrent": active.started_with.server.max_concurrent,
             "lost": parts.metrics.losses(),
             "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else no_clients,
-            **self._describe_failing(named=active.config.telemetry.log_client),
+            **self._describe_failing(with_names=active.config.telemetry.log_client),
             "subjects": _rank(refused, lambda entry: printable(entry.subject)),
             "rules": _rank(refused, lambda entry: entry.rule),
             "revocations": dict(parts.revocations()),
@@ -98,10 +98,10 @@ class Insight:
             },
         }
 
-    def _describe_failing(self, *, named: bool) -> dict[str, object]:
-        """Return the networks and subjects whose failures are counted; none unless they may be *named*."""
-        networks = self._parts.clients.failing_networks() if named else []
-        subjects = self._parts.clients.failing_subjects() if named else []
+    def _describe_failing(self, *, with_names: bool) -> dict[str, object]:
+        """Return the networks and subjects whose failures are counted; none without *with_names*."""
+        networks = self._parts.clients.failing_networks() if with_names else []
+        subjects = self._parts.clients.failing_subjects() if with_names else []
         return {
             "networks": [
                 {**_describe_count(count), "throttled": int(count.seconds > 0.0)} for count in networks[:MAX_RANKED]

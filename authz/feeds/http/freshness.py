@@ -65,8 +65,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     seconds = _seconds(value)
     if seconds is not None:
         return seconds
-    at, date = _instant(value), _instant(headers.get("date"))
-    return None if at is None else max(0.0, at - (now if date is None else date))
+    instant, date = _instant(value), _instant(headers.get("date"))
+    return None if instant is None else max(0.0, instant - (now if date is None else date))
 
 
 def _seconds(text: str | None) -> float | None:

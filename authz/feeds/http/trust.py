@@ -67,9 +67,9 @@ class Trust:
             (host, port) == origin[1:] for origin in self.configured_origins
         ):
             default_port = port == _PORTS[parts.scheme] and not self._is_configured(host)
-            what, entry = ("host", host) if default_port else ("host and port", f'"{authority}"')
+            part, entry = ("host", host) if default_port else ("host and port", f'"{authority}"')
             raise Untrusted(
-                f"{what} {printable(entry)} is not allowed; "
+                f"{part} {printable(entry)} is not allowed; "
                 f"if it is the issuer's, add it: fetch.allowed_hosts: [{printable(entry)}]"
             )
         return parts

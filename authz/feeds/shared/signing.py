@@ -38,10 +38,10 @@ class SharedStore:
     def change(self, change: Change) -> SigningState:
         """Replace the state by what *change* makes of it. Raises StateError."""
         for _ in range(_MAX_TRIES):
-            found = self._fetch()
-            before, is_current = self._parse(found)
+            stored = self._fetch()
+            before, is_current = self._parse(stored)
             after = change(before.merged_with(self._known))
-            if (is_current and after.ring == before.ring) or self._replace(found, after):
+            if (is_current and after.ring == before.ring) or self._replace(stored, after):
                 self._known = after
                 return after
         raise StateError(f"{self._key}: other replicas change it all the time")
@@ -49,26 +49,26 @@ class SharedStore:
     def _fetch(self) -> bytes:
         """Return the value, empty if there is none. Raises StateError."""
         try:
-            found = self._shared.execute("GETRANGE", self._key, 0, MAX_STATE_BYTES)
+            stored = self._shared.execute("GETRANGE", self._key, 0, MAX_STATE_BYTES)
         except SharedStateError as error:
             raise StateError(f"{error.result}: {error}") from None
-        if not isinstance(found, bytes) or len(found) > MAX_STATE_BYTES:
+        if not isinstance(stored, bytes) or len(stored) > MAX_STATE_BYTES:
             raise StateError(f"{self._key}: more than {MAX_STATE_BYTES} bytes")
-        return found
+        return stored
 
-    def _parse(self, found: bytes) -> tuple[SigningState, bool]:
+    def _parse(self, stored: bytes) -> tuple[SigningState, bool]:
         """Return the state, and whether it was encrypted by the present secret. Raises StateError."""
-        if not found:
+        if not stored:
             return SigningState(), False
         try:
-            text, is_current = self._sealer.open(found, self._key)  # also if nothing changed: the secret may have
+            text, is_current = self._sealer.open(stored, self._key)  # also if nothing changed: the secret may have
         except OSError as error:
             raise _unreadable(error) from None
         except ValueError as error:
             why = f"{self._key} in the shared state: {error} (signing.rotation.shared_secret_file); "
             raise StateError(why + "if it is of no use, delete it: replicas write what they know") from None
-        if found != self._parsed[0]:
-            self._parsed = found, self._read_text(text)
+        if stored != self._parsed[0]:
+            self._parsed = stored, self._read_text(text)
         return self._parsed[1], is_current
 
     def _read_text(self, text: bytes) -> SigningState:
@@ -78,10 +78,10 @@ class SharedStore:
         except (ValueError, KeyError, TypeError, AttributeError):  # their text may quote it
             raise StateError(f"{self._key} in the shared state: has another version") from None
 
-    def _replace(self, found: bytes, after: SigningState) -> bool:
-        """Write *after* if the value is still what was *found*; return whether it was. Raises StateError."""
+    def _replace(self, stored: bytes, after: SigningState) -> bool:
+        """Write *after* if the value is still what was *stored*; return whether it was. Raises StateError."""
         try:
-            return self._shared.replace(self._key, found, self._sealer.seal(write_state(after), self._key))
+            return self._shared.replace(self._key, stored, self._sealer.seal(write_state(after), self._key))
         except SharedStateError as error:
             raise StateError(f"{error.result}: {error}") from None
         except OSError as error:

@@ -424,5 +424,5 @@ def test_a_kept_fact_costs_one_decision() -> None:
     lane = KeepingLane(known="sun")
     assert told(check(decide=deciding, gatherer=StillGatherer(key=lane))) == "policy_denied"
     assert (decisions, lane.asked) == (["sun"], [])
-    assert len(StillGatherer(key=lane).known) == 0
-    assert list(StillGatherer(key=lane).known) == []
+    assert len(StillGatherer(key=lane).known_facts) == 0
+    assert list(StillGatherer(key=lane).known_facts) == []
