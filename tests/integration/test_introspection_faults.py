@@ -116,7 +116,7 @@ def test_a_slow_issuer_is_waited_for_within_bounds(fault: str, tmp_path: Path) -
 
 def test_an_issuer_that_is_down_is_left_alone_and_comes_back(tmp_path: Path) -> None:
     """A restart under load: what was learned before continues to serve, new tokens try again."""
-    with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
+    with FakeIdp() as idp, station(idp, tmp_path, "max_wait: 10s, timeout: 10s, cache: 1h") as sidecar:
         idp.answers[INTROSPECT] = active
         assert sidecar.ask("known") == "authenticated"
         idp.stop()
@@ -141,7 +141,7 @@ def test_64_checks_with_one_new_token_ask_once(tmp_path: Path) -> None:
 
 def test_strangers_do_not_use_up_what_is_known(tmp_path: Path) -> None:
     """Made-up tokens spend the budget of questions: those that are known pass on, and the issuer is not flooded."""
-    with FakeIdp() as idp, station(idp, tmp_path, "max_per_second: 1, max_wait: 10s") as sidecar:
+    with FakeIdp() as idp, station(idp, tmp_path, "max_per_second: 1, max_wait: 10s, cache: 1h") as sidecar:
         idp.answers[INTROSPECT] = active
         assert sidecar.ask("known") == "authenticated"
         idp.answers[INTROSPECT] = lambda _: json_response({"active": False})

@@ -14,7 +14,7 @@ from authz.envoy.transport.arrivals import Arrivals
 from authz.envoy.transport.other_threads import OtherThreads
 from authz.envoy.transport.port import Call, Deferred, Respond
 from tests.fakes.clock import FakeClock
-from tests.fakes.http2 import RST_STREAM, frame
+from tests.fakes.http2 import RST_STREAM, begin_call, frame, send_message
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, code_of, method
 from tests.unit.envoy.transport.stub import (
@@ -262,11 +262,11 @@ def test_a_call_whose_time_is_up_is_not_handled(kind: Kind) -> None:
     """It was admitted, and its caller left before its turn came: it does no work, and is noted."""
     service = StubService()
     reached, released = service.hold()
-    with serving(service, kind) as (transport, channel, _):
+    with serving(service, kind) as (transport, channel, port), Caller(port) as caller:
         first = method(channel, ASK).future(b"first", timeout=SECONDS)
         assert reached.wait(SECONDS)
-        late = method(channel, ASK).future(b"late", timeout=0.2)
-        assert end_of(late) is grpc.StatusCode.DEADLINE_EXCEEDED
+        caller.say(begin_call(ASK, stream=1, timeout="200m"), send_message(b"late", stream=1))
+        assert b"grpc-status\x014" in next(came.payload for came in caller.frames if came.stream == 1)
         released.set()
         assert first.result() == b"handled"
         wait_until(lambda: service.abandoned == 1)
