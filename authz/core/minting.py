@@ -188,9 +188,8 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     plan, period = _find_plan(minting, key, caller), _period(minting, _offset(minting, caller.claims), now)
     request = write_signing_request(minting.signing_terms, _write_claims(minting, plan, caller), not_after)
     identifier = _identify(minting, plan, caller, period)
-    signing = Need(
-        *(MINTED, SIGNING, identifier, Reason.UPSTREAM_TOKEN_UNAVAILABLE, request), single_use=not minting.reused
-    )
+    unanswered, single_use = Reason.UPSTREAM_TOKEN_UNAVAILABLE, not minting.reused
+    signing = Need(MINTED, SIGNING, identifier, unanswered, request, single_use=single_use)
     if isinstance(signed := facts.get(signing), Minted):  # a key in this process signs at once
         return signed, ()
     if minting.reused:
