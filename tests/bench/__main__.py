@@ -80,6 +80,7 @@ class Bench:
         self._mint = Mint(folder)
         self._deployments = Deployments(folder, self._mint.keys)
         self._lasting: dict[Setup, Deployment] = {}
+        self._drivers: dict[tuple[Setup, Path], Driver] = {}
 
     def measure(self, name: str) -> Row:
         """Measure one row."""
@@ -107,16 +108,24 @@ class Bench:
         if why := self._deployments.why_not(setup):
             return Row(name=name, missing=why)
         pool = self._pool(setup)
-        references = {"ratio": Driver(self._open_lasting(SETUPS["bare"]), pool)}
+        references = {"ratio": self._drive_lasting(SETUPS["bare"], pool)}
         if (reference := setup.reference) is not None:
             # The base takes the tokens of every algorithm.
             stand = BASE if reference == replace(BASE, algorithm=reference.algorithm) else reference
-            references["to_base"] = Driver(self._open_lasting(stand), self._pool(reference))
+            references["to_base"] = self._drive_lasting(stand, self._pool(reference))
         with ExitStack() as parts:
-            lasts = setup in self._lasting or setup in {BASE, SETUPS["bare"]}
-            deployment = self._open_lasting(setup) if lasts else parts.enter_context(self._deployments.open(setup, at))
-            subject = Driver(deployment, pool)
+            if setup in self._lasting or setup in {BASE, SETUPS["bare"]}:
+                subject = self._drive_lasting(setup, pool)
+            else:
+                subject = Driver(parts.enter_context(self._deployments.open(setup, at)), pool)
             return measure(name, subject, references, rounds=self._plan.rounds, seconds=self._plan.seconds)
+
+    def _drive_lasting(self, setup: Setup, pool: Pool) -> Driver:
+        """Return the one driver of these tokens: another would send tokens that the deployment has seen."""
+        key = setup, pool.path
+        if key not in self._drivers:
+            self._drivers[key] = Driver(self._open_lasting(setup), pool)
+        return self._drivers[key]
 
     def _pool(self, setup: Setup) -> Pool:
         if setup.proofs:
