@@ -17,6 +17,7 @@ from authz.core.introspection import IntrospectionResponse, check_active
 from authz.core.needs import Need, Unanswered
 from authz.core.pdp import PDP, PdpDecision, PdpKind
 from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
 from authz.core.requirements import RiskRequirement
 from authz.core.risk import CLIENT, RISK, Assessment, ClientHistory, RiskEngine
 from authz.core.throttle import ClientRules
@@ -55,7 +56,9 @@ def respond(document: object) -> Response:
 
 @bounded
 @given(requests(), AGENTS, claim_changes)
-def test_every_request_is_a_question_or_a_denial(asked: Any, headers: dict[str, str], claims: dict[str, Any]) -> None:  # noqa: ANN401
+def test_every_request_is_a_question_or_a_denial(
+    asked: Request, headers: dict[str, str], claims: dict[str, Any]
+) -> None:
     """Whatever a client sends beside a good token: what is asked is JSON that can be sent, and nothing is raised."""
     token = mint(A_EC, claims={**claims, "sub": claims.get("sub", "bob")})
     names = {**asked.headers, **headers, "authorization": f"Bearer {token}"}

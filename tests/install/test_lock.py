@@ -32,7 +32,7 @@ PYTHON: Final = """#!/bin/sh
 if [ "$*" != "-m venv .venv" ]; then exec "{python}" "$@"; fi
 cp -a "{made}" .venv && grep -lrI "{made}" .venv | xargs sed -i "s|{made}|$PWD/.venv|g"
 """
-OWN_PYTHON: Final[str] = sys._base_executable  # type: ignore[attr-defined]
+OWN_PYTHON: Final[str] = sys._base_executable  # type: ignore[attr-defined]  # of CPython, not in typeshed
 
 
 @pytest.fixture(scope="module")

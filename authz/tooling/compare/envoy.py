@@ -53,7 +53,8 @@ def _endpoints(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> 
 
 def _timeout(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     if old.timeout_ms < requirements.wait_ms:
-        yield "fetch.max_wait", f"Envoy times out after {old.timeout_ms} ms, and a key may take longer; {_RELOAD_FIRST}"
+        problem = f"Envoy times out after {old.timeout_ms} ms, and an answer may take {requirements.wait_ms} ms"
+        yield "*.max_wait", f"{problem}; {_RELOAD_FIRST}"
 
 
 def _mutable(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:

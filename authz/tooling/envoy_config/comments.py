@@ -38,8 +38,8 @@ COMMENTS: Final[Mapping[str, str]] = {
     "json_format.path": "Without its query, where tokens may stand.",
     "json_format.decision": "Why: the decision_id that the client got, and what only the operator learns.",
     "grpc_service.timeout": (
-        "Above fetch.max_wait, which a request may wait for a key that is new. No retry_policy: a question that was "
-        "not answered in time would only add to the load."
+        "Above all that a check may wait for: new keys, introspection, PDPs. No retry_policy: a question that was not "
+        "answered in time would only add to the load."
     ),
     "failure_mode_allow": "Fail closed: while no sidecar answers, no request passes.",
     "validate_mutations": "An answer that HTTP does not allow is an error, and goes nowhere.",

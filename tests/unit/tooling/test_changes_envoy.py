@@ -44,7 +44,7 @@ BROKEN: Final = {
         "token.forward",
         "does not allow changes of authorization, cookie, and",
     ),
-    "a long wait": (BASE, SAMPLES["patient"], "fetch.max_wait", "times out after 1400 ms"),
+    "a long wait": (BASE, SAMPLES["patient"], "*.max_wait", "times out after 1400 ms"),
     "two slashes": (
         BASE,
         BASE.replace('["/**"]}', '["/**"]}, accept: [double_slash]'),
@@ -88,7 +88,7 @@ ABOUT: Final = {
     "headers-too-short": {"token.max_bytes"},
     "in-plaintext": {"server.tls"},
     "mutations-refused": {"identity.headers", "issuers.*.dpop", "token.forward"},
-    "timeout-short": {"fetch.max_wait"},
+    "timeout-short": {"*.max_wait"},
 }
 HARMLESS: Final = {
     "breaker-low",  # Envoy asks for as many as before
