@@ -24,11 +24,11 @@ class Clients(Section):
     ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
     """Bits of a network."""
     max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """In memory: failing networks (700 octets each), subjects (4,000), accepted tokens (400)."""
+    """Failing networks in memory (700 octets each)."""
     max_subjects: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """In memory: failing networks (700 octets each), subjects (4,000), accepted tokens (400)."""
+    """Failing subjects in memory (4,000 octets each)."""
     max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
-    """In memory: failing networks (700 octets each), subjects (4,000), accepted tokens (400)."""
+    """Accepted tokens in memory (400 octets each)."""
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:

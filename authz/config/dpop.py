@@ -26,14 +26,14 @@ class Dpop(Section):
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Accepted algorithms."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
-    """How old, or ahead of our clock, a proof may be."""
+    """Longest time since the proof's iat."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
-    """How old, or ahead of our clock, a proof may be."""
+    """How far iat may be ahead of our clock."""
     nonces: Annotated[Choice[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
     """stale: only after a proof with a wrong time."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """32 octets or more, equal in all replicas; default: revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
-    """Used proofs in memory (100 octets each); more get 503."""
+    """Used proofs in memory (100 octets each); without shared_state, more get 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Send the DPoP header upstream."""

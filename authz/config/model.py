@@ -40,9 +40,9 @@ class Tls(Section):
     """TLS for a TCP listener."""
 
     cert_file: Annotated[str, Setting(Access.UNAFFECTED)]
-    """Certificate chain, and its private key (PEM)."""
+    """Certificate chain (PEM)."""
     key_file: Annotated[str, Setting(Access.UNAFFECTED)]
-    """Certificate chain, and its private key (PEM)."""
+    """Its private key (PEM)."""
     client_ca_file: Annotated[str | None, Setting(Access.UNKNOWN, meaning="which client certificates are accepted")] = (
         None
     )

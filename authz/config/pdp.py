@@ -111,9 +111,9 @@ class PdpSubject(_Templates):
     """Who asks for access."""
 
     type: str = "user"
-    """Type, and an id that is unique for it."""
+    """Type."""
     id: str = "${claims.sub}"
-    """Type, and an id that is unique for it."""
+    """Id, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"roles": "${claims.realm_access.roles}"}])] = None
     """More; absent ones are omitted."""
 
@@ -141,9 +141,9 @@ class PdpResource(_Templates):
     """What is to be accessed."""
 
     type: str = "route"
-    """Type, and an id that is unique for it."""
+    """Type."""
     id: str = "${request.path}"
-    """Type, and an id that is unique for it."""
+    """Id, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"host": "${request.host}"}])] = None
     """More; absent ones are omitted."""
 

@@ -33,9 +33,9 @@ class SharedState(Section):
     ]
     """rediss or valkeys (TLS), redis or valkey."""
     username: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """User, if not the default one, and password."""
+    """User, if not the default one."""
     password_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """User, if not the default one, and password."""
+    """Password."""
     ca_file: CaFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None

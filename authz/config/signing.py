@@ -39,11 +39,11 @@ class SigningKey(Section):
     key_id: str | None = None
     """pkcs11: CKA_ID (hexadecimal), if several have the label."""
     module: str | None = None
-    """pkcs11: path of the library, label of the token, PIN."""
+    """pkcs11: path of the library."""
     token: str | None = None
-    """pkcs11: path of the library, label of the token, PIN."""
+    """pkcs11: label of the token."""
     pin_file: str | None = None
-    """pkcs11: path of the library, label of the token, PIN."""
+    """pkcs11: PIN."""
     region: str | None = None
     """aws_kms: region, if the ARN does not name it."""
     endpoint: str | None = None
